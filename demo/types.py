@@ -1,0 +1,129 @@
+"""The words every part of the demo shares: sizes, boxes, pictures, conversations and generation requests.
+
+Owns plain frozen data only. Knows nothing of models, devices, pages or files. Pixels are floats, boxes are
+x0, y0, x1, y1 with the origin at the top left, bytes and counts are integers, seconds end in ``_s``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from demo.errors import InvalidInput
+
+Role = Literal["chat", "grounding", "captioning"]
+ROLES: tuple[Role, ...] = ("chat", "grounding", "captioning")
+
+Speaker = Literal["system", "user", "assistant"]
+StopReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height of a picture, in pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned box in pixels of the picture it belongs to, ``x0 <= x1`` and ``y0 <= y1``."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.x1 - self.x0) * max(0.0, self.y1 - self.y0)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A named place in a picture, found in a model's text.
+
+    ``label_span`` and ``box_span`` are the half-open character ranges of the label's words and of the box's own
+    syntax in the text that was parsed, so that a page can colour the words and hide the numbers. Boxes that share
+    one piece of syntax (``[[a,b,c,d;e,f,g,h]]``) share both spans. ``label_span`` is None when the text has no words.
+    """
+
+    label: str
+    box: Box
+    label_span: tuple[int, int] | None
+    box_span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: upright, 8-bit RGB, row by row. ``len(rgb) == 3 * width * height``."""
+
+    size: Size
+    rgb: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    speaker: Speaker
+    text: str
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 switch those filters off."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("max_new_tokens", self.max_new_tokens, low=1, high=8192)
+        _check("temperature", self.temperature, low=0.0, high=5.0)
+        _check("top_p", self.top_p, low=0.01, high=1.0)
+        _check("top_k", self.top_k, low=0, high=1000)
+        _check("repetition_penalty", self.repetition_penalty, low=0.5, high=2.0)
+        if self.seed is not None:
+            _check("seed", self.seed, low=0, high=2**32 - 1)
+
+
+def _check(name: str, value: float, *, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        raise InvalidInput(f"{name} is out of range", value=value, remedy=f"Choose a number from {low} to {high}.")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One answer to be generated: the conversation so far, which ends with the user's turn."""
+
+    request_id: str
+    role: Role
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one answer cost. ``first_token_s`` counts from the moment the worker took the request up."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_s: float
+    total_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Decode speed: tokens after the first over the time after the first; 0 when there is none."""
+        decode_s = self.total_s - self.first_token_s
+        return (self.completion_tokens - 1) / decode_s if self.completion_tokens > 1 and decode_s > 0 else 0.0
