@@ -7,6 +7,7 @@ x0, y0, x1, y1 with the origin at the top left, bytes and counts are integers, s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -127,3 +128,16 @@ class Usage:
         """Decode speed: tokens after the first over the time after the first; 0 when there is none."""
         decode_s = self.total_s - self.first_token_s
         return (self.completion_tokens - 1) / decode_s if self.completion_tokens > 1 and decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one replica's weights go, as its backend is told: the planner decides, the backend obeys.
+
+    ``device_map`` maps module paths to devices ("cpu", "cuda:0"); the empty path is the whole model.
+    """
+
+    device_map: Mapping[str, str]
+    dtype: str = "auto"  # "auto" is what the checkpoint's own configuration says
+    attn: str = "sdpa"
+    threads: int | None = None  # of the CPU; None leaves it to the framework

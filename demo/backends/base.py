@@ -1,0 +1,53 @@
+"""The seam between the engine's worker and whatever runs a model.
+
+Owns the protocol a backend answers to and the plain data it hands back. Knows nothing of pipes, processes, pages or
+of any framework. Bytes are integers, seconds end in ``_s``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from demo.types import GenerateRequest, Placement, StopReason, Usage
+
+if TYPE_CHECKING:
+    from demo.catalog import ModelSpec
+
+__all__ = ["Backend", "Finish", "LoadFacts", "Placement", "Progress"]
+
+# A stage in a few words for people ("downloading", "loading weights") and its fraction 0..1, None when unknown.
+Progress = Callable[[str, "float | None"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFacts:
+    """What is resident after a load."""
+
+    parameters: int
+    resident_bytes: dict[str, int]  # device name -> bytes of parameters and buffers
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last item of every stream that did not raise."""
+
+    reason: StopReason
+    usage: Usage
+
+
+class Backend(Protocol):
+    """Runs one model in one process. `load` is called once, before anything else; one `stream` runs at a time.
+
+    `stream` yields pieces of text (whole characters only) and then one `Finish`. It asks ``cancelled()`` between two
+    tokens and, where it can, during the prefill; once that is true it yields ``Finish("cancelled", ...)`` and ends.
+    Errors are raised: the demo's own family says what a user should read, anything else is reported as a defect.
+    """
+
+    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts: ...
+
+    def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]: ...
+
+    def close(self) -> None: ...
