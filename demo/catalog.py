@@ -1,0 +1,202 @@
+"""The models this demo knows and what each can do, as data; and how a user's choice becomes a `ModelSpec`.
+
+Owns the catalogue, the recognition of a directory's model family from its ``config.json``, and the choice's syntax:
+``NAME``, ``DIR`` or ``OWNER/REPO``, each with options behind a question mark (``fake?token_s=0.05``,
+``DIR?tokenizer=OWNER/REPO``). Knows nothing of torch, transformers, the hub or what is in its cache.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+from demo.config import BUNDLED_MODEL, ModelChoice
+from demo.errors import BrokenCheckpoint, ConfigError, ModelNotFound
+from demo.types import ROLES, Role
+
+Family = Literal["cogvlm", "cogvlm2", "generic", "auto", "fake"]
+
+
+BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
+VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's published repositories hold no tokenizer; they were trained with this one
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+REPO_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
+# image-text-to-text models of transformers whose config has no vision_config of its own
+VISION_TYPES = frozenset({"fuyu", "chameleon", "emu3", "t5gemma2"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model: where it is, how it is run and what it is good for."""
+
+    name: str  # fit for the page: never a path
+    source: str  # a directory, a repository, or "fake"
+    family: str  # a Family; "auto" is decided by the worker once the files are there
+    backend: str  # "hf" | "fake"
+    dialect: str | None  # the grounding dialect's name
+    roles: tuple[Role, ...]
+    prompts: str
+    tokenizer: str | None = None  # a repository or directory of its own; None: beside the weights
+    revision: str | None = None
+    trust_remote_code: bool = False
+    max_pictures: int = 1  # per conversation
+    max_side: int | None = None  # longer sides are reduced for the model (pixels); None: it does so itself
+    note: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_directory(self) -> bool:
+        return self.backend == "hf" and Path(self.source).is_absolute()
+
+
+def _cogvlm(name: str, source: str, **changes: Any) -> ModelSpec:
+    spec = ModelSpec(name, source, "cogvlm", "hf", dialect="cogvlm", roles=ROLES, prompts="cogvlm")
+    return replace(spec, **changes)
+
+
+def _generic(name: str, source: str, family: Family) -> ModelSpec:
+    roles: tuple[Role, ...] = ("chat", "captioning")
+    spec = ModelSpec(name, source, family, "hf", dialect=None, roles=roles, prompts="generic")
+    return replace(spec, max_pictures=8, max_side=1568)
+
+
+_TALKERS: tuple[Role, ...] = ("chat", "captioning")
+CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            _cogvlm(BUNDLED_MODEL, str(BUNDLED)),
+            _cogvlm("cogvlm", "zai-org/cogvlm-chat-hf", tokenizer=VICUNA, roles=_TALKERS),
+            _cogvlm("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", tokenizer=VICUNA),
+            _cogvlm("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", family="cogvlm2", roles=_TALKERS),
+            ModelSpec("fake", "fake", "fake", "fake", dialect="cogvlm", roles=ROLES, prompts="cogvlm"),
+        )
+    }
+)
+
+
+def resolve(choice: ModelChoice, *, revision: str | None = None, trust_remote_code: bool = False) -> ModelSpec:
+    """The spec of a catalogue name, an existing directory or a repository, in this order.
+
+    Raises `ConfigError` or `ModelNotFound` for a name that is none of them, and `ConfigError` for a role that the model
+    does not serve. Nothing is downloaded: a repository outside the catalogue has the family "auto".
+    """
+    name, options = _split(choice.name)
+    spec = _with_options(_find(name), options)
+    if choice.role is not None and choice.role not in spec.roles:
+        raise ConfigError(
+            f"This model does not serve the role {choice.role}",
+            value=spec.name,
+            remedy=f"It serves: {', '.join(spec.roles)}.",
+        )
+    if spec.is_directory or spec.backend == "fake":
+        return replace(spec, trust_remote_code=trust_remote_code and spec.is_directory)
+    return replace(spec, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def spec_of_directory(directory: Path, *, name: str | None = None) -> ModelSpec:
+    """Recognise the model in a directory by its ``config.json``; a text-only model is refused."""
+    config = read_config(directory)
+    name = name or directory.name
+    family = _family_of(config, name)
+    if family == "generic":
+        return _generic(name, str(directory), "generic")
+    bare = not any((directory / file).exists() for file in TOKENIZER_FILES)
+    tokenizer = VICUNA if bare and family == "cogvlm" else None
+    return _cogvlm(name, str(directory), family=family, tokenizer=tokenizer)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The parsed ``config.json`` of a model's directory."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        remedy = "Name a directory with config.json and *.safetensors files, as save_pretrained() writes it."
+        raise ModelNotFound("The directory holds no config.json", value=directory.name, remedy=remedy) from None
+    except (OSError, ValueError):
+        raise _unreadable(directory) from None
+    if not isinstance(config, dict):
+        raise _unreadable(directory)
+    return config
+
+
+def _unreadable(directory: Path) -> BrokenCheckpoint:
+    remedy = "Download it again, or repair it: it must be one JSON object."
+    return BrokenCheckpoint("config.json cannot be read", value=directory.name, remedy=remedy)
+
+
+def _family_of(config: Mapping[str, Any], name: str) -> Family:
+    model_type = config.get("model_type")
+    has_vision = isinstance(config.get("vision_config"), dict)
+    if has_vision and model_type in (None, "cogvlm", "cogvlm2"):
+        # only the Llama-3 based CogVLM2 shares key and value heads
+        heads = config.get("num_attention_heads")
+        shared = config.get("num_multi_query_heads", config.get("num_key_value_heads", heads))
+        return "cogvlm" if shared == heads else "cogvlm2"
+    if has_vision or model_type in VISION_TYPES:
+        return "generic"
+    raise ConfigError(
+        "This model reads no pictures: its config.json has no vision_config",
+        value=f"{name}, model_type {model_type}",
+        remedy="Choose an image-text-to-text model.",
+    )
+
+
+def _find(name: str) -> ModelSpec:
+    if name == BUNDLED_MODEL:
+        return replace(CATALOG[name], note=_bundled_note())
+    if name in CATALOG:
+        return CATALOG[name]
+    directory = _directory(name)
+    if directory is not None:
+        return spec_of_directory(directory)
+    if REPO_ID.fullmatch(name) and ".." not in name:
+        return next((spec for spec in CATALOG.values() if spec.source == name), None) or _generic(name, name, "auto")
+    if "/" in name or "\\" in name:
+        raise ModelNotFound("There is no such directory", value=name, remedy="Check the path given to --model.")
+    known = ", ".join(CATALOG)
+    raise ConfigError("Unknown model", value=name, remedy=f"Known names: {known}; or a directory, or OWNER/REPO.")
+
+
+def _split(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    name, _, query = text.partition("?")
+    try:
+        return name, tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        remedy = "Write NAME?key=value&key=value."
+        raise ConfigError("The model's options cannot be read", value=query, remedy=remedy) from None
+
+
+def _with_options(spec: ModelSpec, options: tuple[tuple[str, str], ...]) -> ModelSpec:
+    if spec.backend == "fake":
+        return replace(spec, options=options)
+    for key, value in options:
+        if key != "tokenizer" or not value:
+            raise ConfigError("Unknown model option", value=key, remedy="A model takes ?tokenizer=OWNER/REPO or DIR.")
+        spec = replace(spec, tokenizer=str(_directory(value) or value))
+    return spec
+
+
+def _directory(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path.resolve() if text and path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long for the system, an unknown ~user, a null character
+        return None
+
+
+def _bundled_note() -> str:
+    try:
+        num_nouns = str(len(json.loads((BUNDLED / "nouns.json").read_text(encoding="utf-8"))))
+    except (OSError, ValueError):
+        num_nouns = "some"
+    return (
+        f"This small model was trained on drawn emoji scenes only: it knows {num_nouns} kinds of things; "
+        "photos are not its world. Start with --model REPO for photos."
+    )

@@ -1,0 +1,58 @@
+"""Prompt sets: the wording each family of models understands."""
+
+import json
+
+import pytest
+
+from demo.errors import ConfigError
+from demo.prompts import PROMPTS, load_prompts, prompt_sets
+
+
+@pytest.mark.parametrize("name", prompt_sets())
+def test_every_set_is_complete_and_consistent(name):
+    prompts = load_prompts(name)
+    assert {"short", "detailed"} <= set(prompts.caption) <= {"short", "detailed", "grounded"}
+    assert all(text.strip() for text in (*prompts.caption.values(), *prompts.chat_examples))
+    asks_for_boxes = "{phrase}" in prompts.ground
+    assert asks_for_boxes == ("{box}" in prompts.describe_region) == ("grounded" in prompts.caption)
+
+
+@pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_file_holds_nothing_that_is_not_read(path):
+    assert set(json.loads(path.read_text())) == {"caption", "ground", "describe_region", "chat_examples"}
+
+
+def test_cogvlm_is_asked_in_the_words_it_was_trained_on():
+    prompts = load_prompts("cogvlm")
+    assert prompts.ask_caption("short") == "Describe the image in one short sentence."
+    assert prompts.ask_where("the red car") == "Where is the red car? Answer in [[x0,y0,x1,y1]] format."
+    assert prompts.ask_what("[[001,002,003,004]]") == "What is in the box [[001,002,003,004]]?"
+
+
+@pytest.mark.parametrize("phrase", ["a {box}", "{0}", "{phrase}", "}{", "100 %s", "\\1"])
+def test_braces_in_a_phrase_stay_as_they_were_typed(phrase):
+    assert load_prompts("cogvlm").ask_where(phrase) == f"Where is {phrase}? Answer in [[x0,y0,x1,y1]] format."
+
+
+def test_a_model_without_boxes_refuses_questions_about_them():
+    prompts = load_prompts("generic")
+    with pytest.raises(ConfigError, match="--model grounding="):
+        prompts.ask_where("dog")
+    with pytest.raises(ConfigError, match="--model grounding="):
+        prompts.ask_what("[[1,2,3,4]]")
+
+
+def test_an_unknown_caption_style_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"rhymed.*short, detailed, grounded"):
+        load_prompts("cogvlm").ask_caption("rhymed")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "../prompts/cogvlm"])
+def test_an_unknown_set_lists_the_known_ones(name):
+    with pytest.raises(ConfigError, match="cogvlm, generic"):
+        load_prompts(name)
+
+
+def test_a_set_cannot_be_changed_after_it_was_read():
+    with pytest.raises(TypeError):
+        load_prompts("cogvlm").caption["short"] = "x"
