@@ -1,0 +1,176 @@
+"""A deterministic backend without a model: the test double of the whole demo, and its load generator.
+
+Owns the answers (words that depend on the request, one fixed box where a place is asked for) and the faults it can be
+told to show. It is configured by its spec's options, see `FakeOptions`. Knows nothing of the engine around it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from demo.backends.base import Finish, LoadFacts, Progress
+from demo.errors import ConfigError, from_kind
+from demo.types import GenerateRequest, Placement, StopReason, Usage
+
+if TYPE_CHECKING:
+    from demo.catalog import ModelSpec
+
+TICK_S = 0.005  # how often a sleep looks whether it was cancelled
+PICTURE_TOKENS = 16  # what one picture counts for in the usage
+LOAD_STEPS = 10
+BOX = "100,200,300,400"
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's own, so that the worker meets the same class name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeOptions:
+    """What the fake does; ``*_at`` is the index of the token instead of which the fault comes, 0 the first."""
+
+    load_s: float = 0.0
+    first_token_s: float = 0.0  # a prefill that sees a cancel
+    deaf_s: float = 0.0  # a prefill that does not: nothing interrupts it
+    token_s: float = 0.0
+    tokens: int = 0  # length of every answer; 0 is its natural length
+    box: str = BOX  # in thousandths of the picture, separated by commas
+    parameters: int = 0
+    fail_at: int = -1  # raises an error of no known family
+    oom_at: int = -1
+    die_at: int = -1  # kill -9
+    hang_at: int = -1  # sleeps for ever, whatever is cancelled
+    fail_load: str = ""  # the kind of an error of ours, "error" for a foreign one, "exit" to end without a word
+    once: str = ""  # a file: faults come only while it is not there, and the first one makes it
+    journal: str = ""  # a file that gets one line when a request is taken up and one when it is left
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[tuple[str, str]]) -> FakeOptions:
+        known: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
+        for name, _ in pairs:
+            if name not in known:
+                raise ConfigError("Unknown option of the fake model", value=name, remedy=f"Known: {', '.join(known)}.")
+        try:
+            values = {name: known[name](value) for name, value in pairs}
+        except ValueError as error:
+            raise ConfigError("An option of the fake model is not a number", value=str(error)) from None
+        return cls(**values)
+
+
+class FakeBackend:
+    def __init__(self) -> None:
+        self._options = FakeOptions()
+
+    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
+        self._options = options = FakeOptions.from_pairs(spec.options)
+        for step in range(LOAD_STEPS):
+            progress("loading weights", step / LOAD_STEPS)
+            time.sleep(options.load_s / LOAD_STEPS)
+        if options.fail_load and self._fault_is_due():
+            _fail_load(options.fail_load)
+        devices = dict.fromkeys(placement.device_map.values(), 4 * options.parameters)
+        return LoadFacts(parameters=options.parameters, resident_bytes=devices, dtype="float32")
+
+    def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
+        started_s = time.monotonic()
+        first_s, count, reason = 0.0, 0, "cancelled"
+        self._note("begin", request)
+        try:
+            time.sleep(self._options.deaf_s)
+            for piece in self._pieces(request):
+                if not _sleep(self._options.token_s if count else self._options.first_token_s, cancelled):
+                    break
+                self._show_fault(at=count)
+                first_s = first_s or time.monotonic() - started_s
+                count += 1
+                yield piece
+            else:
+                reason = "stop" if count < request.sampling.max_new_tokens else "length"
+            usage = Usage(_prompt_tokens(request), count, first_s, time.monotonic() - started_s)
+            yield Finish(_as_reason(reason), usage)
+        finally:
+            self._note("end", request)
+
+    def close(self) -> None:
+        pass
+
+    def _pieces(self, request: GenerateRequest) -> Iterator[str]:
+        words = re.findall(r"\S+\s*", answer(request, self._options.box))
+        length = min(self._options.tokens or len(words), request.sampling.max_new_tokens)
+        spaced = words if length <= len(words) else [word.rstrip() + " " for word in words]
+        return islice(cycle(spaced), length)
+
+    def _show_fault(self, at: int) -> None:
+        options = self._options
+        if at not in (options.fail_at, options.oom_at, options.die_at, options.hang_at) or not self._fault_is_due():
+            return
+        if at == options.fail_at:
+            raise ValueError("the fake was told to fail")
+        if at == options.oom_at:
+            raise OutOfMemoryError("the fake was told to run out of memory")
+        if at == options.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            time.sleep(60)
+
+    def _fault_is_due(self) -> bool:
+        if not self._options.once:
+            return True
+        try:
+            Path(self._options.once).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _note(self, what: str, request: GenerateRequest) -> None:
+        if self._options.journal:
+            with Path(self._options.journal).open("a", encoding="utf-8") as journal:
+                journal.write(f"{what} {request.request_id} {time.monotonic()}\n")
+
+
+def answer(request: GenerateRequest, box: str = BOX) -> str:
+    """The fake's words for a request: a place where one is asked for, else a sentence that repeats the question."""
+    last = request.messages[-1]
+    place = f"[[{box}]]"
+    if found := re.search(r"where (?:is|are) (.+?)\?", last.text, re.IGNORECASE):
+        return f"{found[1]} {place}"
+    if "coordinates" in last.text:
+        return f"A small thing {place} in front of a plain background."
+    pictures = [picture for message in request.messages for picture in message.pictures]
+    seen = f"a picture of {pictures[-1].size.width} x {pictures[-1].size.height} pixels" if pictures else "no picture"
+    return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}."
+
+
+def _sleep(seconds: float, cancelled: Callable[[], bool]) -> bool:
+    """Wait, and say whether the wait was left in peace."""
+    end_s = time.monotonic() + seconds
+    while not cancelled():
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            return True
+        time.sleep(min(TICK_S, left_s))
+    return False
+
+
+def _fail_load(kind: str) -> NoReturn:
+    if kind == "exit":
+        os._exit(3)
+    if kind == "error":
+        raise ValueError("the fake was told not to load")
+    raise from_kind(kind, f"The fake model was told not to load ({kind}).")
+
+
+def _prompt_tokens(request: GenerateRequest) -> int:
+    return sum(len(message.text.split()) + PICTURE_TOKENS * len(message.pictures) for message in request.messages)
+
+
+def _as_reason(reason: str) -> StopReason:
+    return "stop" if reason == "stop" else "length" if reason == "length" else "cancelled"

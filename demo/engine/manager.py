@@ -1,0 +1,200 @@
+"""The one owner of all models in a process: plans them, starts them, hands out their answers, ends them.
+
+Owns the order of these steps and the snapshot of it all. Knows nothing of pages, routes or how a model runs. Built
+once, at launch, and handed down; building a second one while the first lives is an error.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from demo.catalog import ModelSpec, resolve
+from demo.config import EngineConfig
+from demo.engine import footprint
+from demo.engine.devices import Device, cpu_threads, detect
+from demo.engine.events import Ping, StreamEvent
+from demo.engine.footprint import ModelFootprint
+from demo.engine.planner import Flags, Plan, plan
+from demo.engine.pool import Pool
+from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, ReplicaSnapshot, RestartPolicy
+from demo.engine.worker import WorkerJob
+from demo.errors import ConfigError, InvalidInput, ReplicaDied
+from demo.types import ROLES, GenerateRequest, Role
+
+CLOSE_S = 2.0
+POLL_S = 0.05
+
+_only_one = threading.Lock()  # held by the manager that lives
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSnapshot:
+    """Everything at one moment. ``model``, ``spec`` and ``plan`` are the first role's; ``plans`` has all of them."""
+
+    model: str
+    spec: ModelSpec
+    plan: Plan
+    plans: tuple[Plan, ...]
+    replicas: tuple[ReplicaSnapshot, ...]
+    waiting: int
+
+
+class ModelManager:
+    """Plans in the constructor (raises `DoesNotFit`), starts with `start`, serves with `stream`, ends with `close`."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        specs: Mapping[Role, ModelSpec] | None = None,
+        devices: Sequence[Device] | None = None,
+        stall_s: float = 300.0,
+        restart: RestartPolicy = DEFAULT_RESTART,
+    ) -> None:
+        if not _only_one.acquire(blocking=False):
+            remedy = "Hand down the one that was built at launch, or close it first."
+            raise ConfigError("There is a model manager in this process already", remedy=remedy)
+        try:
+            self.specs: Mapping[Role, ModelSpec] = MappingProxyType(dict(specs or resolve_roles(config)))
+            self._plans = plan_all(config, self.specs, detect() if devices is None else devices)
+        except BaseException:
+            _only_one.release()
+            raise
+        self._is_closed = False
+        self._pools = self._build_pools(stall_s, restart)
+        atexit.register(self.close)
+
+    def _build_pools(self, stall_s: float, restart: RestartPolicy) -> dict[ModelSpec, Pool]:
+        pools: dict[ModelSpec, Pool] = {}
+        threads = max(1, cpu_threads() // sum(len(plan.replicas) for plan in self._plans.values()))
+        count = 0
+        for spec, plan_ in self._plans.items():
+            replicas = []
+            for index in range(len(plan_.replicas)):
+                job = WorkerJob(spec, plan_.placement_of(index, threads=threads))
+                replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=restart))
+                count += 1
+            pools[spec] = Pool(replicas)
+        return pools
+
+    def start(self) -> None:
+        """Start every worker; they load side by side, and requests may come at once."""
+        for pool in self._pools.values():
+            for replica in pool.replicas:
+                replica.start(on_change=pool.refresh)
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Whether each model has a replica that is ready within the time; raises the reason why one never will."""
+        end_s = time.monotonic() + timeout_s
+        while not all(any(replica.is_ready for replica in pool.replicas) for pool in self._pools.values()):
+            for pool in self._pools.values():
+                if (failure := pool.failure()) is not None:
+                    raise failure
+            if time.monotonic() >= end_s:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def stream(self, request: GenerateRequest) -> Iterator[StreamEvent]:
+        """`Ping`, `Token` ... and one last `Done`; raises the `DemoError` that ended the answer.
+
+        Closing the iterator cancels the answer and returns at once. A request that lost its replica before the first
+        token is asked once more.
+        """
+        if request.role not in self.specs:
+            remedy = f"Roles served: {', '.join(self.specs)}."
+            raise InvalidInput("No model is loaded for this", value=request.role, remedy=remedy)
+        pool = self._pools[self.specs[request.role]]
+        if not (yield from _attempt(pool, request, is_last=False)):
+            yield Ping("loading", "the model's process ended; asking again")
+            yield from _attempt(pool, request, is_last=True)
+
+    def snapshot(self) -> ManagerSnapshot:
+        plans = tuple(self._plans.values())
+        spec = next(iter(self._plans))
+        replicas = tuple(replica.snapshot() for pool in self._pools.values() for replica in pool.replicas)
+        waiting = sum(pool.waiting for pool in self._pools.values())
+        return ManagerSnapshot(spec.name, spec, plans[0], plans, replicas, waiting)
+
+    @property
+    def capacity(self) -> int:
+        """How many answers can be generated at a time."""
+        return sum(pool.capacity for pool in self._pools.values())
+
+    def close(self) -> None:
+        """Refuse new requests, end the open ones with `ShuttingDown`, and end every worker. May be called again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for pool in self._pools.values():
+            pool.close()
+        replicas = [replica for pool in self._pools.values() for replica in pool.replicas]
+        for replica in replicas:
+            replica.request_close()
+        end_s = time.monotonic() + CLOSE_S
+        for replica in replicas:
+            replica.join(max(0.0, end_s - time.monotonic()))
+        atexit.unregister(self.close)
+        _only_one.release()
+
+    def __enter__(self) -> ModelManager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
+    """The model of each role: the one named for it, else the one named for all; none where it cannot serve the role."""
+    specs: dict[Role, ModelSpec] = {}
+    for role in ROLES:
+        named = [choice for choice in config.models if choice.role == role]
+        choices = named or [choice for choice in config.models if choice.role is None]
+        if choices:
+            spec = resolve(choices[-1], revision=config.revision, trust_remote_code=config.trust_remote_code)
+            if role in spec.roles:
+                specs[role] = spec
+    return specs
+
+
+def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Sequence[Device]) -> dict[ModelSpec, Plan]:
+    """A plan for each model, one after the other, each on what the ones before left free."""
+    plans: dict[ModelSpec, Plan] = {}
+    for spec in dict.fromkeys(specs.values()):
+        plans[spec] = plan(measure(spec), devices, Flags.of(config))
+        devices = [_less(device, plans[spec]) for device in devices]
+    return plans
+
+
+def measure(spec: ModelSpec) -> ModelFootprint | str:
+    """The model's footprint where its files are here; else its name, and the worker will know after the download."""
+    if spec.backend == "fake":
+        return ModelFootprint(spec.name, floats=int(dict(spec.options).get("parameters", 0)), stored_dtype="float32")
+    directory = footprint.local_directory(spec.source, spec.revision)
+    return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
+
+
+def _less(device: Device, taken: Plan) -> Device:
+    used = sum(replica.devices.get(device.id, 0) for replica in taken.replicas)
+    return replace(device, free_bytes=max(0, device.free_bytes - used))
+
+
+def _attempt(pool: Pool, request: GenerateRequest, *, is_last: bool) -> Generator[StreamEvent, None, bool]:
+    """Stream one answer; False where it was lost before its first token and may be asked again."""
+    with pool.lease(first=is_last) as lease:
+        yield from lease.wait()
+        answer = lease.open(request)
+        try:
+            yield from answer
+        except ReplicaDied:
+            if is_last or answer.has_text or not answer.is_lost:
+                raise
+            return False
+        finally:
+            answer.close()
+    return True

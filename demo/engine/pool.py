@@ -1,0 +1,145 @@
+"""The replicas of one model, and who may use which.
+
+Owns the slots: a lease is one slot of one replica, given to whoever has waited longest, on the least busy replica that
+is ready. Knows nothing of models or requests' contents. Its lock is held for a few lines only, never while waiting, so
+that a lease can be left from an event loop's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from demo.engine.answer import PING_S, Answer
+from demo.engine.events import Ping
+from demo.engine.replica import ProcessReplica
+from demo.errors import DemoError, ReplicaDied, ShuttingDown
+from demo.types import GenerateRequest
+
+
+class Pool:
+    def __init__(self, replicas: Sequence[ProcessReplica], *, slots: int = 1) -> None:
+        self.replicas = tuple(replicas)
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._waiters: deque[Lease] = deque()
+        self._leased = [0] * len(self.replicas)
+        self._granted = [0] * len(self.replicas)  # in all, so that equally busy replicas take turns
+        self._is_closed = False
+
+    @property
+    def capacity(self) -> int:
+        return len(self.replicas) * self._slots
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters)
+
+    def lease(self, *, first: bool = False) -> Lease:
+        """A place in the queue, to be entered with ``with``; ``first`` is for a request that lost its replica."""
+        return Lease(self, first=first)
+
+    def refresh(self) -> None:
+        """Give free slots to those who wait. Called whenever a slot or a replica's state has changed."""
+        with self._lock:
+            while self._waiters and (index := self._least_busy()) is not None:
+                self._leased[index] += 1
+                self._granted[index] += 1
+                self._waiters.popleft().grant(index)
+            if self._is_closed or self.failure() is not None:
+                for waiter in self._waiters:
+                    waiter.wake()
+
+    def close(self) -> None:
+        """Turn away those who wait, now and later."""
+        self._is_closed = True
+        self.refresh()
+
+    def failure(self) -> DemoError | None:
+        """Why no request can be served any more; None while there is hope."""
+        if self._is_closed:
+            return ShuttingDown("The demo is stopping", remedy="Ask again once it is back.")
+        reasons = [replica.failure for replica in self.replicas]
+        if all(reasons):
+            return reasons[0]
+        return None
+
+    def join(self, lease: Lease, *, first: bool) -> None:
+        with self._lock:
+            if first:
+                self._waiters.appendleft(lease)
+            else:
+                self._waiters.append(lease)
+        self.refresh()
+
+    def leave(self, lease: Lease) -> None:
+        with self._lock:
+            if lease in self._waiters:
+                self._waiters.remove(lease)
+
+    def release(self, index: int) -> None:
+        with self._lock:
+            self._leased[index] -= 1
+        self.refresh()
+
+    def ping(self, lease: Lease) -> Ping:
+        """What a waiting request is waiting for."""
+        snapshots = [replica.snapshot() for replica in self.replicas]
+        if any(snapshot.state in ("idle", "busy") for snapshot in snapshots):
+            with self._lock:
+                ahead = self._waiters.index(lease) if lease in self._waiters else 0
+            return Ping("queued", f"{ahead} ahead" if ahead else "next")
+        nearest = max(snapshots, key=lambda snapshot: snapshot.fraction or 0.0)
+        return Ping("loading", nearest.detail, nearest.fraction)
+
+    def _least_busy(self) -> int | None:
+        if self._is_closed:
+            return None
+        free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < self._slots]
+        return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)
+
+
+class Lease:
+    """One request's hold on a slot. Leaving it is immediate; the slot is free once the worker is done with it."""
+
+    def __init__(self, pool: Pool, *, first: bool) -> None:
+        self._pool = pool
+        self._first = first
+        self._index: int | None = None
+        self._is_handed_over = False  # to an answer, whose end frees the slot
+        self._changed = threading.Event()
+
+    def __enter__(self) -> Lease:
+        self._pool.join(self, first=self._first)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pool.leave(self)
+        if self._index is not None and not self._is_handed_over:
+            self._pool.release(self._index)
+
+    def wait(self) -> Iterator[Ping]:
+        """Pings until a slot is held; raises what makes waiting useless."""
+        while self._index is None:
+            if (failure := self._pool.failure()) is not None:
+                raise failure
+            if not self._changed.wait(PING_S):
+                yield self._pool.ping(self)
+
+    def open(self, request: GenerateRequest) -> Answer:
+        """Begin the answer on the replica that is held."""
+        if self._index is None:
+            raise ReplicaDied("No replica is held", remedy="Wait for the lease first.")
+        index = self._index
+        answer = self._pool.replicas[index].open(request, on_end=lambda: self._pool.release(index))
+        self._is_handed_over = True
+        return answer
+
+    def grant(self, index: int) -> None:
+        self._index = index
+        self._changed.set()
+
+    def wake(self) -> None:
+        self._changed.set()
