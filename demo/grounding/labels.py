@@ -1,0 +1,82 @@
+"""Finds the words that a box in a text belongs to: the noun phrase just before it, without any language model.
+
+Owns the word lists and the cutting rules. Knows nothing of box syntax or pictures. Works on a short window before
+the box, so its cost does not grow with the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_WORDS = 5
+MAX_CHARS = 80
+_WINDOW = 200
+
+_WORD = re.compile(r"\S+")
+# A phrase does not reach across these. The apostrophe and the hyphen are not among them: "a man's T-shirt".
+_BREAK = re.compile(r"[.,;:!?()\[\]{}<>|\"“”«»*`~=/\\\n\r，。；：！？、（）]")
+_TRIM = "'’‘-–—_"  # at the ends of a word
+
+_ARTICLES = frozenset(
+    """a an the this that these those his her its their my your our some another""".split()  # noqa: SIM905
+)
+# A phrase starts after these, and a box that follows them directly ("the dog is at [[...]]") belongs to what is before.
+_BOUNDARIES = frozenset(
+    """
+    and or but nor while as of on in at to with by near next beside behind under below above over from for into onto
+    inside outside between among against around across along toward towards through within without than
+    is are was were be being been has have had can could see sees shows show showing shown contains contain
+    containing includes including located found positioned placed situated visible seen appears
+    wearing holding carrying riding sitting standing lying hanging leaning walking facing looking eating using
+    covered it there here they he she i we you which who where when also then yes no not
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """``words`` as they stand in the text, plain and short; ``span`` is their half-open range of characters."""
+
+    words: str
+    span: tuple[int, int]
+
+
+def phrase_before(text: str, end: int, start: int = 0) -> Phrase | None:
+    """The noun phrase that ends just before ``end`` and does not reach before ``start``; None when there is none."""
+    start = max(start, end - _WINDOW)
+    words = _last_clause(text, start, end)
+    while words and _plain(text, words[-1]) in _BOUNDARIES | _ARTICLES | {""}:
+        words.pop()
+    taken: list[tuple[int, int]] = []
+    while words and len(taken) < MAX_WORDS:
+        word = _plain(text, words[-1])
+        if word in _BOUNDARIES or word in _ARTICLES or not word:
+            break
+        taken.insert(0, words.pop())
+    return _phrase(text, taken)
+
+
+def _last_clause(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The ranges of the last words that no punctuation parts, skipping what stands between them and the box."""
+    piece = text[start:end]
+    while piece and (piece[-1].isspace() or piece[-1] in _TRIM or _BREAK.match(piece[-1])):
+        piece = piece[:-1]
+    breaks = [found.end() for found in _BREAK.finditer(piece)]
+    first = breaks[-1] if breaks else 0
+    return [(start + word.start(), start + word.end()) for word in _WORD.finditer(piece, first)]
+
+
+def _plain(text: str, span: tuple[int, int]) -> str:
+    return text[span[0] : span[1]].strip(_TRIM).casefold()
+
+
+def _phrase(text: str, words: list[tuple[int, int]]) -> Phrase | None:
+    if not words:
+        return None
+    start, end = words[0][0], words[-1][1]
+    start += len(text[start:end]) - len(text[start:end].lstrip(_TRIM))
+    start = max(start, end - MAX_CHARS)
+    shown = "".join(char if char.isprintable() else " " for char in text[start:end])  # no controls, no bidi marks
+    label = " ".join(shown.split())
+    return Phrase(label, (start, end)) if label else None

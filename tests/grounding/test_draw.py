@@ -1,0 +1,147 @@
+"""Drawn boxes: where they are, what colour they have, and what they leave alone."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.grounding import cogvlm, palette
+from demo.grounding.draw import _style, _tags, draw
+from demo.grounding.export import HEADERS, records, rows
+from demo.grounding.palette import COLOURS, colour_of, ink_on, luminance, rgb
+from demo.imaging import from_pil
+from demo.types import Box, Region, Size
+
+
+def blank(width, height, colour=(120, 120, 120)):
+    return from_pil(Image.new("RGB", (width, height), colour))
+
+
+def region(label, *corners):
+    return Region(label, Box(*corners), None, (0, 0))
+
+
+def changed(picture, drawn):
+    before = np.frombuffer(picture.rgb, np.uint8).reshape(picture.size.height, picture.size.width, 3)
+    return (np.asarray(drawn) != before).any(axis=2)
+
+
+def bounds(mask):
+    ys, xs = np.nonzero(mask)
+    return xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+
+
+def test_the_picture_itself_is_not_touched():
+    picture = blank(300, 200)
+    before = bytes(picture.rgb)
+    draw(picture, [region("dog", 20, 20, 100, 90)])
+    assert picture.rgb == before
+
+
+@pytest.mark.parametrize("size", [(300, 200), (3000, 2000), (64, 64)])
+def test_an_outline_lies_on_the_box_and_leaves_its_inside_alone(size):
+    width, height = size
+    picture = blank(width, height)
+    box = (0.2 * width, 0.3 * height, 0.7 * width, 0.8 * height)
+    mask = changed(picture, draw(picture, [region("", *box)]))
+    slack = max(4, width / 100)
+    assert np.allclose(bounds(mask), box, atol=slack)
+    inside = mask[round(0.3 * height + slack) : round(0.8 * height - slack), round(0.2 * width + slack) :]
+    assert not inside[:, : round(0.5 * width - 2 * slack)].any()
+
+
+def test_an_outline_has_its_colour_and_a_light_edge():
+    picture = blank(600, 400)
+    drawn = draw(picture, [region("", 100, 100, 400, 300)], colours={"": "#112233"})
+    column = [drawn.getpixel((250, y)) for y in range(90, 112)]
+    assert (0x11, 0x22, 0x33) in column
+    assert column.count((255, 255, 255)) >= 2
+
+
+def test_equal_labels_share_a_colour_and_others_differ():
+    colours = colour_of(["dog", "cat", "Dog", "a  dog", "A dog"])
+    assert colours["dog"] == colours["Dog"] != colours["cat"]
+    assert colours["a  dog"] == colours["A dog"] != colours["dog"]
+    assert len(set(colour_of(map(str, range(12))).values())) == 12
+
+
+def test_colours_are_readable_on_light_and_dark_pages_and_tell_apart():
+    for colour in COLOURS:
+        assert 1.05 / (luminance(colour) + 0.05) >= 3
+        assert (luminance(colour) + 0.05) / (luminance("#111111") + 0.05) >= 2.8
+        assert ink_on(colour) == "#ffffff"
+    assert ink_on("#ffee88") == "#000000"
+    for a, b in itertools.combinations(COLOURS, 2):
+        assert math.dist(rgb(a), rgb(b)) > 40
+
+
+def test_a_tag_is_drawn_for_a_label_and_none_without():
+    picture = blank(600, 400)
+    bare = changed(picture, draw(picture, [region("", 200, 200, 400, 300)])).sum()
+    tagged = changed(picture, draw(picture, [region("dog", 200, 200, 400, 300)])).sum()
+    assert tagged > bare + 300
+
+
+def placed(size, regions):
+    """The tags alone, each in a flat colour of its own, as rectangles."""
+    colours = {one.label: f"#{index + 1:02x}0000" for index, one in enumerate(regions)}
+    picture = blank(*size, colour=(0, 255, 0))
+    image = Image.frombytes("RGB", size, picture.rgb)
+    _tags(image, regions, colours, _style(picture.size))
+    pixels = np.asarray(image)
+    masks = [(pixels == rgb(colours[one.label])).all(axis=2) for one in regions]
+    return [bounds(mask) if mask.any() else None for mask in masks]
+
+
+def test_tags_neither_overlap_nor_leave_the_picture():
+    regions = [region(f"thing {index}", 380, 10 + index, 600, 60 + index) for index in range(12)]
+    tags = placed((600, 400), regions)
+    assert all(tags)
+    for x0, y0, x1, y1 in tags:
+        assert 0 <= x0 < x1 <= 600
+        assert 0 <= y0 < y1 <= 400
+    for a, b in itertools.combinations(tags, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_a_label_wider_than_the_picture_is_cut_to_fit():
+    (tag,) = placed((120, 400), [region("an exceedingly long name of a thing " * 2, 10, 100, 60, 200)])
+    assert tag[2] - tag[0] <= 120
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 150), (150, 1), (12, 9), (40, 40)])
+def test_tiny_pictures_and_empty_boxes_are_drawn_without_an_error(size):
+    picture = blank(*size)
+    regions = cogvlm.parse("dog[[000,000,999,999]] cat[[400,400,400,400]] bee[[999,999,999,999]]", picture.size)
+    drawn = draw(picture, regions)
+    assert drawn.size == size
+    assert changed(picture, drawn).any()
+
+
+def test_nothing_is_drawn_for_no_regions():
+    picture = blank(50, 40)
+    assert draw(picture, []).tobytes() == picture.rgb
+
+
+def test_a_hundred_boxes_with_hostile_labels_are_drawn_on_a_large_picture():
+    labels = ["<b>x</b>", "", " ", "\u72d7", "x" * 80, "dog\u200d"]
+    regions = [region(labels[i % 6], 20.5 * i, 14.2 * i, 20.5 * i + 500, 14.2 * i + 300) for i in range(100)]
+    picture = blank(4000, 3000)
+    assert changed(picture, draw(picture, regions)).any()
+
+
+def test_export_gives_pixels_fractions_and_rows():
+    regions = [region("dog", 64.04, 48, 320, 240.26)]
+    assert records(regions, Size(640, 480)) == [
+        {"label": "dog", "box": [64.0, 48, 320, 240.3], "box_normalized": [0.100063, 0.1, 0.5, 0.500542]}
+    ]
+    assert rows(regions) == [["dog", 64, 48, 320, 240]]
+    assert len(HEADERS) == len(rows(regions)[0])
+
+
+def test_the_palette_starts_over_after_its_last_colour():
+    names = [str(number) for number in range(len(palette.COLOURS) + 1)]
+    colours = colour_of(names)
+    assert colours[names[-1]] == colours[names[0]]
