@@ -132,7 +132,9 @@ class CogVLMConfig(PreTrainedConfig):
         return side * side + PICTURE_MARKS
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         config, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not config.get("model_type"):
             config["model_type"] = cls.model_type

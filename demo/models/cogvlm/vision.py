@@ -43,13 +43,14 @@ class CogVLMVisionAttention(nn.Module):
     is_causal = False
     num_key_value_groups = 1
 
-    def __init__(self, config: CogVLMVisionConfig) -> None:
+    def __init__(self, config: CogVLMConfig) -> None:
         super().__init__()
-        self.config = config
-        self.num_heads = config.num_heads
-        self.scaling = (config.hidden_size // config.num_heads) ** -0.5
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.config = config  # the whole model's: transformers settles the kind of attention there
+        width = config.vision_config.hidden_size
+        self.num_heads = config.vision_config.num_heads
+        self.scaling = (width // self.num_heads) ** -0.5
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.dense = nn.Linear(width, width)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         batch, tokens, width = hidden_states.shape
@@ -74,12 +75,13 @@ class CogVLMVisionMLP(nn.Module):
 class CogVLMVisionLayer(GradientCheckpointingLayer):
     """A post-norm block: what attention and MLP give is normalised, then added. The norms' names are historical."""
 
-    def __init__(self, config: CogVLMVisionConfig) -> None:
+    def __init__(self, config: CogVLMConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        vision = config.vision_config
+        self.input_layernorm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
         self.attention = CogVLMVisionAttention(config)
-        self.mlp = CogVLMVisionMLP(config)
-        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = CogVLMVisionMLP(vision)
+        self.post_attention_layernorm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = hidden_states + self.input_layernorm(self.attention(hidden_states))
@@ -87,9 +89,10 @@ class CogVLMVisionLayer(GradientCheckpointingLayer):
 
 
 class CogVLMVisionTransformer(nn.Module):
-    def __init__(self, config: CogVLMVisionConfig) -> None:
+    def __init__(self, config: CogVLMConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(CogVLMVisionLayer(config) for _ in range(config.num_hidden_layers))
+        depth = config.vision_config.num_hidden_layers
+        self.layers = nn.ModuleList(CogVLMVisionLayer(config) for _ in range(depth))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
@@ -124,7 +127,7 @@ class CogVLMVisionModel(CogVLMPreTrainedModel):
         super().__init__(config)
         vision = config.vision_config
         self.patch_embedding = CogVLMPatchEmbedding(vision)
-        self.transformer = CogVLMVisionTransformer(vision)
+        self.transformer = CogVLMVisionTransformer(config)
         if config.downsampling:
             self.conv = nn.Conv2d(vision.hidden_size, vision.hidden_size, kernel_size=2, stride=2)
         self.linear_proj = CogVLMProjector(config)
