@@ -1,0 +1,172 @@
+"""Starts and ends the page: port, engine, server, signals.
+
+Owns the order: refuse what cannot work, let the models load in the background, serve, and leave within seconds when
+told to. gradio is imported here only when a page is really wanted. Seconds end in ``_s``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demo.config import EngineConfig, ServerConfig
+from demo.errors import ConfigError
+from demo.ui.context import Engine, Limits, UiContext, make_context
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+LEAVE_S = 1.0  # for open streams to deliver their last words
+
+log = logging.getLogger(__name__)
+
+
+def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
+    """Serve the page until SIGINT or SIGTERM. Raises the family's errors before anything is loaded."""
+    from demo.engine.manager import ModelManager
+
+    check_port(server_config.host, server_config.port)
+    with ModelManager(engine_config) as manager, upload_folder() as folder:
+        manager.start()
+        stop = _stop_signal()
+        with running(manager, server_config, folder) as server:
+            log.info("the page is at %s", server.url)
+            stop.wait()
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken, while nothing has been loaded yet."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a port"
+            remedy = f"({reason}) End what uses it, or choose another with --port."
+            raise ConfigError("The page cannot be served at this address", value=f"{host}:{port}", remedy=remedy) from None
+
+
+@contextlib.contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder of this process's own for uploads, which is gone when it ends. gradio is told by its variable."""
+    if given := os.environ.get("GRADIO_TEMP_DIR"):
+        yield Path(given)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="vlm-demo-")).resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    try:
+        yield folder
+    finally:
+        os.environ.pop("GRADIO_TEMP_DIR", None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    url: str
+    share_url: str | None
+
+
+@contextlib.contextmanager
+def running(engine: Engine, config: ServerConfig, folder: Path) -> Iterator[RunningServer]:
+    """The page, up while the context lasts."""
+    context = make_context(engine, folder=folder, limits=Limits(queue=config.max_queue))
+    page = build_app(context)
+    app, url, share_url = launch(page, context, config)
+    from demo.ui.health import add_health_routes
+
+    add_health_routes(app, engine, lambda: not page._queue.stopped)
+    try:
+        yield RunningServer(url, share_url)
+    finally:
+        _close(page)
+
+
+def build_app(context: UiContext) -> gr.Blocks:
+    """The page with its queue, not yet served."""
+    _prepare_gradio()
+    from demo.ui.page import build_page
+    from demo.ui.security import harden_queue
+
+    page = build_page(context)
+    page.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=context.engine.capacity)
+    harden_queue(page)
+    return page
+
+
+def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[Any, str, str | None]:
+    """Serve a built page from a thread; returns the app, its address and, with ``share``, the public one."""
+    from starlette.middleware import Middleware
+
+    from demo.ui.security import Shield
+    from demo.ui.theme import make_theme
+
+    return page.launch(
+        server_name=config.host,
+        server_port=config.port,
+        share=config.share,
+        auth=config.auth,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        max_threads=max(40, 2 * context.engine.capacity + 20),
+        max_file_size=context.limits.file_bytes,
+        app_kwargs={
+            "middleware": [Middleware(Shield, max_body_bytes=context.limits.body_bytes)],
+            "openapi_url": None,
+        },
+        theme=make_theme(),
+        css_paths=[ASSETS / "style.css"],
+        footer_links=["api"],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+    )
+
+
+def _prepare_gradio() -> None:
+    """gradio reads these once, when it is imported."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # else each request costs more than the last
+    # gradio looks at its own address while it starts, which a proxy would not know
+    local = {"127.0.0.1", "localhost", *filter(None, os.environ.get("no_proxy", "").split(","))}
+    os.environ["no_proxy"] = ",".join(sorted(local))
+
+
+def _stop_signal() -> threading.Event:
+    """Set by SIGINT and SIGTERM; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def asked(number: int, _: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, asked)
+    return stop
+
+
+def _close(page: gr.Blocks) -> None:
+    """End the server. Tabs that are open keep connections alive, and are not waited for."""
+    server = page.server
+    timer = threading.Timer(LEAVE_S, setattr, (server, "force_exit", True))
+    timer.daemon = True
+    timer.start()
+    page.close(verbose=False)
+    timer.cancel()

@@ -1,0 +1,87 @@
+"""The state of record of one chat: turns of a question, its pictures and the answer, kept on the server.
+
+Owns the turns and what can be done to them. Knows nothing of gradio or of how a turn is shown. Boxes in a turn's
+answer are pixels of the turn's `about` picture as it was uploaded; that picture itself stays without boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from demo.types import Region
+from demo.ui.pictures import StoredPicture
+
+TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer so far. ``remark`` is the small line beside it: progress, speed or an error."""
+
+    question: str
+    pictures: tuple[StoredPicture, ...] = ()
+    state: TurnState = "waiting"
+    answer: str = ""
+    regions: tuple[Region, ...] = ()
+    drawn: str | None = None
+    remark: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("waiting", "answering")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Frozen: every change makes a new one, so that a page that is showing the old one is never surprised."""
+
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def last(self) -> Turn | None:
+        return self.turns[-1] if self.turns else None
+
+    @property
+    def is_open(self) -> bool:
+        """An answer is being waited for or written."""
+        return self.last is not None and self.last.is_open
+
+    def asked(self, question: str, pictures: tuple[StoredPicture, ...]) -> Conversation:
+        return Conversation((*self.turns, Turn(question, pictures)))
+
+    def with_last(self, turn: Turn) -> Conversation:
+        return Conversation((*self.turns[:-1], turn))
+
+    def without_last(self) -> Conversation:
+        return Conversation(self.turns[:-1])
+
+    def asked_again(self) -> Conversation:
+        """The last question as if it had just been asked."""
+        last = self.last
+        return self if last is None else self.with_last(Turn(last.question, last.pictures))
+
+    def stopped(self) -> Conversation:
+        """Close an open turn, keeping what was written."""
+        if self.last is None or not self.last.is_open:
+            return self
+        return self.with_last(replace(self.last, state="stopped", remark="Stopped."))
+
+    def seen(self, max_pictures: int) -> Conversation:
+        """The part the model is shown: the last turns that together hold no more pictures than it takes.
+
+        Where turns are left out, the rest begins with a picture, so that no question about an old one is kept.
+        """
+        first, num_pictures = 0, 0
+        for index in reversed(range(len(self.turns))):
+            num_pictures += len(self.turns[index].pictures)
+            if num_pictures > max_pictures and index < len(self.turns) - 1:
+                return Conversation(self.turns[first:])
+            if self.turns[index].pictures:
+                first = index
+        return self
+
+    def about(self) -> StoredPicture | None:
+        """The picture the last turn is about: the newest one so far."""
+        pictures = [picture for turn in self.turns for picture in turn.pictures]
+        return pictures[-1] if pictures else None

@@ -1,0 +1,139 @@
+"""One answer as the page shows it while it grows: the engine's events, put together and slowed down.
+
+Owns the pace of updates, the reading of boxes and the small line about speed. Knows nothing of gradio, tabs or how
+anything looks. Each step yields at least every quarter of a second, which is how Stop and a closed tab are noticed;
+leaving the iterator closes the engine's stream, which never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from demo.engine.events import Done, Ping, StreamEvent, Token
+from demo.errors import DemoError
+from demo.grounding import dialects
+from demo.grounding.draw import draw
+from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
+from demo.ui.context import UiContext
+
+UPDATE_S = 0.07  # about 14 updates a second: smooth to read, cheap to send
+
+log = logging.getLogger(__name__)
+
+AnswerState = Literal["waiting", "answering", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer so far. ``drawn`` is a file with the boxes on a copy of the picture, there once the answer is done."""
+
+    state: AnswerState = "waiting"
+    text: str = ""
+    regions: tuple[Region, ...] = ()
+    drawn: str | None = None
+    remark: str = "Waiting for a free place"
+    size: Size | None = None  # of the picture the regions' pixels belong to
+
+
+def answering(
+    context: UiContext, role: Role, messages: tuple[Message, ...], sampling: Sampling
+) -> Generator[Answer, None, None]:
+    """Ask the engine; yields the growing answer, raises what the engine raised."""
+    picture = _last_picture(messages)
+    answer = Answer(size=picture.size if picture else None)
+    request = GenerateRequest(uuid.uuid4().hex, role, messages, sampling)
+    yield answer
+    with closing(_as_generator(context, request)) as events:
+        for event in _paced(events):
+            answer = _after(answer, event, context, role, picture)
+            yield answer
+
+
+def shown(steps: Generator[Answer, None, None]) -> Generator[Answer, None, None]:
+    """The page's edge: an error becomes the last state of the answer, in one sentence, beside what was written."""
+    answer = Answer()
+    try:
+        with closing(steps):
+            for answer in steps:  # noqa: UP028: the last one is needed below
+                yield answer
+    except DemoError as error:
+        yield replace(answer, state="failed", remark=str(error))
+    except Exception:  # noqa: BLE001: the request edge; the page goes on whatever happened
+        log.exception("a request of the page failed")
+        yield replace(answer, state="failed", remark="Something went wrong in the demo. Its log has the details.")
+
+
+def _as_generator(context: UiContext, request: GenerateRequest) -> Generator[StreamEvent, None, None]:
+    yield from context.engine.stream(request)
+
+
+def _last_picture(messages: tuple[Message, ...]) -> Picture | None:
+    pictures = [picture for message in messages for picture in message.pictures]
+    return pictures[-1] if pictures else None
+
+
+def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
+    """The same events with neighbouring tokens joined, so that a fast model does not flood the page."""
+    pending: Token | None = None
+    last_s = 0.0
+    for event in events:
+        if isinstance(event, Token):
+            pending = event if pending is None else Token(event.request_id, pending.text + event.text)
+            if time.monotonic() - last_s < UPDATE_S:
+                continue
+            event, pending = pending, None
+            last_s = time.monotonic()
+        elif pending is not None:
+            yield pending
+            pending = None
+        yield event
+    if pending is not None:
+        yield pending
+
+
+def _after(answer: Answer, event: StreamEvent, context: UiContext, role: Role, picture: Picture | None) -> Answer:
+    if isinstance(event, Ping):
+        return answer if answer.text else replace(answer, remark=_waiting(event))
+    if isinstance(event, Token):
+        text = answer.text + event.text
+        return replace(answer, state="answering", text=text, regions=_regions(context, role, text, picture), remark="")
+    return _finished(answer, event, context, picture)
+
+
+def _finished(answer: Answer, done: Done, context: UiContext, picture: Picture | None) -> Answer:
+    drawn = None
+    if picture is not None and answer.regions:
+        drawn = context.store.save(draw(picture, answer.regions))
+    state: AnswerState = "stopped" if done.reason == "cancelled" else "done"
+    return replace(answer, state=state, drawn=drawn, remark=_cost(done.usage, done.reason))
+
+
+def _regions(context: UiContext, role: Role, text: str, picture: Picture | None) -> tuple[Region, ...]:
+    spec = context.spec(role)
+    if picture is None or spec is None or spec.dialect is None:
+        return ()
+    return tuple(dialects.get(spec.dialect).parse(text, picture.size))
+
+
+def _waiting(ping: Ping) -> str:
+    if ping.state == "queued":
+        return "Waiting for a free place"
+    if ping.state == "loading":
+        share = "" if ping.fraction is None else f", {ping.fraction:.0%}"
+        return f"The model is being loaded: {ping.detail or 'starting'}{share}"
+    return ping.detail or "Looking"
+
+
+def _cost(usage: Usage, reason: str) -> str:
+    parts = [f"{usage.completion_tokens} tokens", f"first after {usage.first_token_s:.2f} s"]
+    if usage.tokens_per_s:
+        parts.insert(1, f"{usage.tokens_per_s:.0f} tokens/s")
+    if reason == "length":
+        parts.append("cut off at the limit of new tokens")
+    return " · ".join(parts)

@@ -1,0 +1,128 @@
+"""The chat tab's handlers: a conversation in, the changed conversation out. No gradio, no look.
+
+Owns what sending, retrying, undoing and stopping mean, and what of a conversation the model is shown. The model sees
+the pictures as they were uploaded, never the copies with boxes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from demo.errors import DemoError, InvalidInput
+from demo.types import Message, Sampling
+from demo.ui.context import UiContext
+from demo.ui.conversation import Conversation, Turn
+from demo.ui.handlers.answering import Answer, answering, shown
+from demo.ui.pictures import PictureStore
+
+
+_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the text's direction
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is, or is put back, in the box: a text and uploaded files."""
+
+    text: str = ""
+    files: tuple[str, ...] = ()
+
+
+def accept(context: UiContext, draft: Draft, conversation: Conversation) -> Conversation:
+    """Add the user's turn, or raise what is wrong with it; nothing is generated yet."""
+    if conversation.is_open:
+        raise InvalidInput("The last answer is still being written", remedy="Wait for it, or press Stop.")
+    question = checked_question(context, draft.text)
+    most = context.specs["chat"].max_pictures if "chat" in context.specs else 1
+    if len(draft.files) > most:
+        raise InvalidInput(
+            "Too many pictures at once", value=len(draft.files), remedy=f"This model looks at {most} at a time."
+        )
+    return conversation.asked(question, tuple(context.store.adopt(path) for path in draft.files))
+
+
+def checked_question(context: UiContext, text: str | None, *, name: str = "question") -> str:
+    """The text without surrounding blanks and unprintable characters; an empty or endless one is refused."""
+    if len(text or "") > 50 * context.limits.question_chars:  # not worth looking at
+        raise _too_long(context, name, len(text or ""))
+    cleaned = "".join(character for character in text or "" if _is_text(character)).strip()
+    if not cleaned:
+        raise InvalidInput(f"The {name} is empty", remedy=f"Type a {name} first.")
+    if len(cleaned) > context.limits.question_chars:
+        raise _too_long(context, name, len(cleaned))
+    return cleaned
+
+
+def _too_long(context: UiContext, name: str, num_chars: int) -> InvalidInput:
+    most = f"At most {context.limits.question_chars:,} characters are read; shorten it."
+    return InvalidInput(f"The {name} is too long", value=f"{num_chars:,} characters", remedy=most)
+
+
+def _is_text(character: str) -> bool:
+    """Not a control character, half a character, or a mark that reverses the direction of the text around it."""
+    if character in "\n\t":
+        return True
+    return unicodedata.category(character) not in ("Cc", "Cs") and character not in _OVERRIDES
+
+
+def answer(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Conversation, None, None]:
+    """Write the answer to the last turn. Yields the conversation as it grows; never raises."""
+    turn = conversation.last
+    if turn is None or not turn.is_open:
+        return
+    with closing(shown(_steps(context, conversation, sampling))) as steps:
+        for step in steps:
+            turn = _merged(turn, step, left_out=len(conversation.seen(_most(context)).turns) < len(conversation.turns))
+            yield conversation.with_last(turn)
+
+
+def retry(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Conversation, None, None]:
+    """Answer the last question again."""
+    yield from answer(context, conversation.asked_again(), sampling)
+
+
+def undo(conversation: Conversation) -> tuple[Conversation, Draft]:
+    """Take the last turn back into the box, where it can be changed."""
+    turn = conversation.last
+    if turn is None:
+        return conversation, Draft()
+    return conversation.without_last(), Draft(turn.question, tuple(picture.path for picture in turn.pictures))
+
+
+def messages_of(conversation: Conversation, store: PictureStore) -> tuple[Message, ...]:
+    """The turns as the model is shown them. A turn that failed is left out; its pictures go with the next one."""
+    messages: list[Message] = []
+    carried: tuple[str, ...] = ()
+    for turn in conversation.turns:
+        paths = carried + tuple(picture.path for picture in turn.pictures)
+        if not turn.answer and not turn.is_open:
+            carried = paths
+            continue
+        carried = ()
+        messages.append(Message("user", turn.question, tuple(store.open(path) for path in paths)))
+        if turn.answer:
+            messages.append(Message("assistant", turn.answer))
+    return tuple(messages)
+
+
+def _steps(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Answer, None, None]:
+    if context.spec("chat") is None:
+        raise DemoError("No loaded model chats", remedy="Start with --model chat=NAME.")
+    messages = messages_of(conversation.seen(_most(context)), context.store)
+    yield from answering(context, "chat", messages, sampling)
+
+
+def _most(context: UiContext) -> int:
+    spec = context.spec("chat")
+    return 1 if spec is None else spec.max_pictures
+
+
+def _merged(turn: Turn, step: Answer, *, left_out: bool) -> Turn:
+    remark = step.remark
+    if left_out and turn.pictures and step.state == "done":
+        remark += " · earlier turns, about another picture, were left out"
+    return replace(
+        turn, state=step.state, answer=step.text, regions=step.regions, drawn=step.drawn, remark=remark
+    )

@@ -1,0 +1,58 @@
+"""The handlers of the two tabs that look at one picture: find a phrase in it, or describe it. No gradio, no look.
+
+Owns which prompt is sent and the order of checks. The picture is named by the path of an upload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from demo.errors import ConfigError, InvalidInput
+from demo.prompts import PromptSet
+from demo.types import Message, Picture, Region, Role, Sampling
+from demo.ui.context import UiContext
+from demo.ui.handlers.answering import Answer, answering
+from demo.ui.handlers.chat import checked_question
+
+
+def ground(
+    context: UiContext, picture: str | None, phrase: str | None, sampling: Sampling
+) -> Generator[Answer, None, None]:
+    """Find what the phrase names. Raises the family's errors."""
+    prompts = _prompts_for(context, "grounding")
+    wanted = checked_question(context, phrase, name="phrase")
+    for answer in _look(context, "grounding", picture, prompts.ask_where(wanted), sampling):
+        yield replace(answer, regions=tuple(_named(region, wanted) for region in answer.regions))
+
+
+def caption(
+    context: UiContext, picture: str | None, style: str | None, sampling: Sampling
+) -> Generator[Answer, None, None]:
+    """Describe the picture in one of the styles its model has a prompt for. Raises the family's errors."""
+    prompt = _prompts_for(context, "captioning").ask_caption(style or "")
+    yield from _look(context, "captioning", picture, prompt, sampling)
+
+
+def _look(
+    context: UiContext, role: Role, picture: str | None, prompt: str, sampling: Sampling
+) -> Generator[Answer, None, None]:
+    opened = _opened(context, picture)
+    yield from answering(context, role, (Message("user", prompt, (opened,)),), sampling)
+
+
+def _named(region: Region, phrase: str) -> Region:
+    """Some models answer with the bare box; then it is what was asked for."""
+    return region if region.label else replace(region, label=phrase[:80])
+
+
+def _opened(context: UiContext, picture: str | None) -> Picture:
+    if not picture:
+        raise InvalidInput("There is no picture", remedy="Add one first.")
+    return context.store.open(picture)
+
+
+def _prompts_for(context: UiContext, role: Role) -> PromptSet:
+    if role not in context.prompts:
+        raise ConfigError(f"No loaded model does {role}", remedy=f"Start with --model {role}=NAME.")
+    return context.prompts[role]

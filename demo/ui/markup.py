@@ -1,0 +1,79 @@
+"""Text of users and models as markup that cannot do anything: escaped, with the words of regions coloured.
+
+Owns all HTML that holds foreign text. Pure; knows nothing of gradio. ``html`` functions are for HTML components,
+``markdown`` ones for the conversation, which is rendered as Markdown.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from demo.types import Region, Size
+
+# Characters that mean something to Markdown, LaTeX or autolinking. As entities they are only themselves.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-.!|~>$:@<&\"'=^]")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_OPEN_BOX = re.compile(r"\s*\[\[?[\d.,;\s\[]*$")  # the beginning of a box that is still being written
+
+Segments = Sequence[tuple[str, str | None]]  # pieces of an answer and the label they name, if any
+
+
+def verbatim_markdown(text: str) -> str:
+    """Exactly these characters, whatever they would mean."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text).replace("\n", "<br>")
+
+
+def formatted_markdown(text: str) -> str:
+    """A model's text: emphasis, lists and headings work; HTML, links, pictures and formulas are only characters."""
+    return re.sub(r"[\\\[\]<>&$]", lambda match: f"&#{ord(match[0])};", text)
+
+
+def answer_markdown(segments: Segments, colours: Mapping[str, str]) -> str:
+    return _coloured(segments, colours, formatted_markdown)
+
+
+def answer_html(segments: Segments, colours: Mapping[str, str]) -> str:
+    return _coloured(segments, colours, lambda text: html.escape(text).replace("\n", "<br>"))
+
+
+def without_open_box(text: str) -> str:
+    """Hide the numbers of a box that is still being written; they are replaced by a place when it is complete."""
+    return _OPEN_BOX.sub("", text)
+
+
+def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: Size) -> str:
+    """The boxes in whole pixels of the picture, each with the colour it is drawn in."""
+    rows = "".join(_row(region, colours) for region in regions)
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("What", "x0", "y0", "x1", "y1"))
+    caption = f"Pixels of the {size.width} x {size.height} picture, from its top left corner"
+    return (
+        f"<table class='boxes'><caption>{caption}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def line(text: str, kind: str) -> str:
+    """One line of the page's own: ``kind`` is a class of the style sheet (remark, error, empty, busy)."""
+    role = " role='alert'" if kind == "error" else ""
+    return f"<p class='line {kind}'{role}>{html.escape(text)}</p>" if text else ""
+
+
+def _row(region: Region, colours: Mapping[str, str]) -> str:
+    box = region.box
+    cells = "".join(f"<td>{round(value)}</td>" for value in (box.x0, box.y0, box.x1, box.y1))
+    swatch = f"<span class='swatch' style='--thing:{_colour(colours, region.label)}'></span>"
+    return f"<tr><th scope='row'>{swatch}{html.escape(region.label or 'unnamed')}</th>{cells}</tr>"
+
+
+def _coloured(segments: Segments, colours: Mapping[str, str], escape: Callable[[str], str]) -> str:
+    return "".join(
+        escape(text) if key is None else f"<span class='thing' style='--thing:{_colour(colours, key)}'>{escape(text)}</span>"
+        for text, key in segments
+    )
+
+
+def _colour(colours: Mapping[str, str], label: str) -> str:
+    colour = colours.get(label, "")
+    return colour if _COLOUR.fullmatch(colour) else "#888888"

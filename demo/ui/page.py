@@ -1,0 +1,43 @@
+"""The page: heading, status line, three tabs. Layout only; builds and returns, starts nothing.
+
+Owns the order of the parts and the refresh of the status line.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from demo.ui import endpoints
+from demo.ui.context import UiContext
+from demo.ui.status import about_html, status_html
+from demo.ui.tabs import captioning, chat, grounding
+
+TITLE = "Ask a picture"
+STATUS_S = 2.0
+CACHE_S = (600, 86_400)  # every ten minutes, remove pictures that are older than a day
+
+
+def build_page(context: UiContext) -> gr.Blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
+        _heading(page, context)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Chat", id="chat"):
+                chat.build(context)
+            with gr.Tab("Grounding", id="grounding"):
+                grounding.build(context)
+            with gr.Tab("Captioning", id="captioning"):
+                captioning.build(context)
+        endpoints.build(context)
+    return page
+
+
+def _heading(page: gr.Blocks, context: UiContext) -> None:
+    def status() -> str:
+        return status_html(context, len(page._queue))
+
+    gr.HTML(f"<h1>{TITLE}</h1>{about_html(context)}", elem_id="about")
+    line = gr.HTML(status_html(context), elem_id="status")
+    timer = gr.Timer(STATUS_S)
+    gr.on(
+        [page.load, timer.tick], status, None, line, queue=False, show_progress="hidden", api_visibility="private"
+    )

@@ -1,0 +1,83 @@
+"""The page's pictures as files: which uploads may be opened, and where copies for showing are kept.
+
+Owns the check that a path a client names lies in the upload folder, upright copies for the conversation and drawn
+results. Knows nothing of gradio, models or boxes. The files a user uploaded are never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from demo.errors import PictureError
+from demo.imaging import open_with_note, to_pil
+from demo.types import Picture, Size
+
+SHOWN_SIDE_PX = 1280  # of a copy in the conversation; drawn results keep every pixel
+PNG_PIXELS = 600_000  # up to here a lossless file is small and quick to write
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture of a conversation: the file as uploaded, and an upright copy any browser can show."""
+
+    path: str
+    shown: str
+    size: Size  # of the uploaded picture, upright
+    note: str = ""  # what was left out of it, for people
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStore:
+    """Files under one folder, which also receives the uploads."""
+
+    folder: Path  # absolute, resolved
+
+    def checked(self, path: str) -> Path:
+        """The real path of an upload; anything outside the folder is refused without a word about what is there."""
+        try:
+            real = Path(path).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            raise _gone() from None
+        if not real.is_file() or self.folder not in real.parents:
+            raise _gone()
+        return real
+
+    def open(self, path: str) -> Picture:
+        return open_with_note(self.checked(path)).picture
+
+    def adopt(self, path: str) -> StoredPicture:
+        """Open an upload to see that it is a picture, and keep a copy for showing."""
+        opened = open_with_note(self.checked(path))
+        copy = to_pil(opened.picture)
+        copy.thumbnail((SHOWN_SIDE_PX, SHOWN_SIDE_PX))
+        return StoredPicture(path, self.save(copy), opened.picture.size, opened.note)
+
+    def save(self, image: Image.Image) -> str:
+        """Keep a picture under the name of its content; the same picture twice is one file."""
+        data, suffix = _encoded(image)
+        target = self.folder / "shown" / f"{hashlib.sha256(data).hexdigest()}.{suffix}"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
+            part.write_bytes(data)
+            part.replace(target)
+        return str(target)
+
+
+def _encoded(image: Image.Image) -> tuple[bytes, str]:
+    out = io.BytesIO()
+    if image.width * image.height <= PNG_PIXELS:
+        image.save(out, "PNG", compress_level=3)
+        return out.getvalue(), "png"
+    image.save(out, "JPEG", quality=92)
+    return out.getvalue(), "jpg"
+
+
+def _gone() -> PictureError:
+    return PictureError("The picture is not on the server (any more)", remedy="Add it again.")

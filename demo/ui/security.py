@@ -1,0 +1,138 @@
+"""What stands between the network and gradio: response headers, refused routes, a limit for every body, a hardened queue.
+
+Pure ASGI; knows nothing of the page or of models. Bytes are integers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+import gradio as gr
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Pictures and forms only from and to the page itself: a model's text can neither call home nor ask for a password.
+# Scripts and styles must stay inline, because gradio's own page is built of them.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self' https://huggingface.co https://*.hf.space",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+# Routes that fetch any address for anyone, draw icons of any size, or write a file per call; the page uses none of them.
+_REFUSED = re.compile(r"/file[=/]\s*https?:|/proxy=|/pwa_icon/|/deep_link", re.IGNORECASE)
+
+SESSIONS = 100_000  # how many visitors' messages the queue keeps apart
+
+
+class _TooLarge(Exception):
+    """A body went over the limit while it was being read."""
+
+
+class Shield:
+    """Middleware around the whole app."""
+
+    def __init__(self, app: App, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _is_refused(scope):
+            await _answer(send, 403, b"This address is not served.")
+            return
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message = {**message, "headers": _with_ours(message.get("headers", ()))}
+            await send(message)
+
+        try:
+            await self._app(scope, _limited(receive, _declared(scope), self._max_body_bytes), send_with_headers)
+        except _TooLarge:
+            if not started:
+                await _answer(send, 413, b"The request is too large.")
+
+
+def harden_queue(blocks: gr.Blocks) -> None:
+    """Keep the queue alive when visitors come and go by the thousand.
+
+    Gradio 6.31 keeps messages of 2,000 sessions; sending one to a session that fell out raises inside the queue's only
+    loop, which then stops for good. A visitor who is gone loses the message instead.
+    """
+    queue = blocks._queue
+    queue.pending_messages_per_session.max_size = SESSIONS
+    send_message = queue.send_message
+
+    def send_if_there(event: Any, event_message: Any) -> None:
+        if event.session_hash in queue.pending_messages_per_session:
+            send_message(event, event_message)
+
+    queue.send_message = send_if_there
+
+
+def _is_refused(scope: Scope) -> bool:
+    path = scope["path"]
+    for _ in range(3):  # what is encoded twice is decoded twice by someone
+        path = unquote(path)
+    return _REFUSED.search(path) is not None
+
+
+def _declared(scope: Scope) -> int:
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+
+def _limited(receive: Receive, declared: int, most: int) -> Receive:
+    num_bytes = 0
+
+    async def received() -> Message:
+        nonlocal num_bytes
+        if declared > most:
+            raise _TooLarge
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > most:
+            raise _TooLarge
+        return message
+
+    return received
+
+
+def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:
+    ours = {name for name, _ in HEADERS}
+    return [pair for pair in headers if pair[0].lower() not in ours] + list(HEADERS)
+
+
+async def _answer(send: Send, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

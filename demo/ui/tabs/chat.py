@@ -1,0 +1,224 @@
+"""The chat tab: its layout, its events, and how a conversation is shown.
+
+Owns the translation between `Conversation` and gradio's components. What happens to a conversation is decided in
+`demo.ui.handlers.chat`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from demo.grounding.highlight import segments
+from demo.grounding.palette import colour_of
+from demo.ui import markup
+from demo.ui.context import UiContext
+from demo.ui.conversation import Conversation, Turn
+from demo.ui.examples import Example, load_examples
+from demo.ui.handlers import chat as handlers
+from demo.ui.handlers.chat import Draft
+from demo.ui.handlers.sampling import sampling_of
+from demo.ui.widgets import (
+    SamplingControls,
+    errors_as_toasts,
+    example_buttons,
+    message_input,
+    model_event,
+    quick_event,
+    sampling_controls,
+)
+
+_COPY_JS = """() => {
+  const answers = document.querySelectorAll('#conversation .bot .answer');
+  const text = answers.length ? answers[answers.length - 1].innerText : '';
+  if (navigator.clipboard) navigator.clipboard.writeText(text);
+}"""
+
+_WELCOME = "### Ask about a picture\nAdd one below and type a question. Boxes in an answer are drawn on a copy."
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTab:
+    conversation: gr.State
+    chatbot: gr.Chatbot
+    box: gr.MultimodalTextbox
+    notice: gr.HTML
+    retry: gr.Button
+    undo: gr.Button
+    copy: gr.Button
+    clear: gr.Button
+    sampling: SamplingControls
+    examples: list[gr.Button]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.conversation, self.chatbot, self.box, self.notice, self.retry, self.undo, self.copy]
+
+
+def build(context: UiContext) -> ChatTab:
+    examples = load_examples("chat")
+    tab = _layout(examples)
+    _wire(tab, context)
+    for button, example in zip(tab.examples, examples, strict=True):
+        button.click(_filler(context, example), None, tab.box, **quick_event())
+    return tab
+
+
+def _layout(examples: tuple[Example, ...]) -> ChatTab:
+    chatbot = gr.Chatbot(
+        elem_id="conversation",
+        show_label=False,
+        container=False,
+        height="min(62vh, 640px)",
+        placeholder=_WELCOME,
+        buttons=[],
+        layout="bubble",
+        latex_delimiters=[],
+        allow_tags=False,
+        feedback_options=None,
+    )
+    notice = gr.HTML(elem_id="chat-notice")
+    box = message_input("message")
+    with gr.Row(elem_classes=["actions"]):
+        names = ("Retry", "Undo", "Copy answer")
+        retry, undo, copy = (gr.Button(name, size="sm", interactive=False) for name in names)
+        clear = gr.Button("Clear", size="sm")
+    shown = example_buttons(examples)
+    return ChatTab(
+        gr.State(Conversation(), time_to_live=6 * 3600), chatbot, box, notice, retry, undo, copy, clear,
+        sampling_controls(), shown,
+    )  # fmt: skip
+
+
+def _wire(tab: ChatTab, context: UiContext) -> None:
+    asking = [tab.conversation, *tab.sampling.inputs]
+    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+
+    def send(value: dict[str, Any] | None, conversation: Conversation) -> list[Any]:
+        with errors_as_toasts():
+            value = value or {}
+            draft = Draft(value.get("text") or "", tuple(value.get("files") or ()))
+            return _view(handlers.accept(context, draft, conversation), Draft())
+
+    def answer(conversation: Conversation, *sampling: Any) -> Generator[list[Any], None, None]:
+        with errors_as_toasts():
+            chosen = sampling_of(*sampling)
+        yield from _views(handlers.answer(context, conversation, chosen))
+
+    def retry(conversation: Conversation, *sampling: Any) -> Generator[list[Any], None, None]:
+        with errors_as_toasts():
+            chosen = sampling_of(*sampling)
+        yield from _views(handlers.retry(context, conversation, chosen))
+
+    sent = tab.box.submit(send, [tab.box, tab.conversation], tab.outputs, **quick_event())
+    answered = sent.success(answer, asking, tab.outputs, **model)
+    answered.failure(_give_back, tab.conversation, tab.outputs, **quick_event())
+    again = tab.retry.click(retry, asking, tab.outputs, **model)
+    again.failure(_not_taken, tab.conversation, tab.outputs, **quick_event())
+    running = [answered, again]
+    tab.box.stop(_stop, tab.conversation, tab.outputs, cancels=running, **quick_event())
+    tab.undo.click(_undo, tab.conversation, tab.outputs, **quick_event())
+    tab.clear.click(_clear, None, tab.outputs, cancels=running, **quick_event())
+    tab.copy.click(None, None, None, js=_COPY_JS)
+
+
+def _filler(context: UiContext, example: Example) -> Any:
+    return lambda: {"text": example.text, "files": [example.copied(context.store.folder)]}
+
+
+# --- what the events that do not ask the model do
+
+
+def _stop(conversation: Conversation) -> list[Any]:
+    return _view(conversation.stopped())
+
+
+def _undo(conversation: Conversation) -> list[Any]:
+    return _view(*handlers.undo(conversation))
+
+
+def _clear() -> list[Any]:
+    return _view(Conversation(), Draft())
+
+
+def _give_back(conversation: Conversation) -> list[Any]:
+    """The question was not taken up: back into the box with it, so that nothing typed is lost."""
+    if not conversation.is_open:
+        return _view(conversation)
+    return _view(*handlers.undo(conversation), notice=_BUSY)
+
+
+def _not_taken(conversation: Conversation) -> list[Any]:
+    return _view(conversation, notice=_BUSY)
+
+
+_BUSY = "All places in the queue are taken, or the connection was lost. Your question is kept; send it again in a moment."
+
+
+# --- how a conversation looks
+
+
+def _views(steps: Generator[Conversation, None, None]) -> Generator[list[Any], None, None]:
+    """Full views where the buttons change, otherwise only what grows."""
+    was_open: bool | None = None
+    for conversation in steps:
+        if conversation.is_open == was_open:
+            yield [conversation, messages(conversation), *[gr.skip()] * 5]
+        else:
+            yield _view(conversation)
+        was_open = conversation.is_open
+
+
+def _view(conversation: Conversation, draft: Draft | None = None, notice: str = "") -> list[Any]:
+    """Values for `ChatTab.outputs`; without a draft the box keeps what is in it."""
+    is_open = conversation.is_open
+    has_turns = bool(conversation.turns)
+    value = {} if draft is None else {"value": {"text": draft.text, "files": list(draft.files)}}
+    ready = gr.update(interactive=has_turns and not is_open)
+    return [
+        conversation,
+        messages(conversation),
+        gr.update(submit_btn=not is_open, stop_btn=is_open, **value),
+        markup.line(notice, "error"),
+        ready,
+        ready,
+        ready,
+    ]
+
+
+def messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """The conversation as `gr.Chatbot` takes it."""
+    return [message for turn in conversation.turns for message in (_question(turn), _answer(turn))]
+
+
+def _question(turn: Turn) -> dict[str, Any]:
+    pictures = [{"path": picture.shown, "alt_text": "The picture that was added"} for picture in turn.pictures]
+    notes = "".join(f"\n\n{_remark(picture.note, 'remark')}" for picture in turn.pictures if picture.note)
+    return {"role": "user", "content": [*pictures, markup.verbatim_markdown(turn.question) + notes]}
+
+
+def _answer(turn: Turn) -> dict[str, Any]:
+    content: list[Any] = []
+    if turn.answer:
+        content.append(f"<div class='answer'>\n\n{_text(turn)}\n\n</div>")
+    if turn.drawn:
+        names = ", ".join(dict.fromkeys(region.label for region in turn.regions))
+        content.append({"path": turn.drawn, "alt_text": f"The picture with boxes around: {names}"})
+    if turn.remark:
+        kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
+        content.append(_remark(turn.remark, kind))
+    return {"role": "assistant", "content": content or [_remark("No words came back.", "remark")]}
+
+
+def _text(turn: Turn) -> str:
+    pieces = segments(turn.answer, turn.regions)
+    if turn.state == "answering" and pieces and pieces[-1][1] is None:
+        pieces[-1] = (markup.without_open_box(pieces[-1][0]), None)
+    return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
+
+
+def _remark(text: str, kind: str) -> str:
+    return f"<span class='{kind}'>{markup.verbatim_markdown(text)}</span>"

@@ -1,0 +1,134 @@
+"""What the grounding and captioning tabs have in common: a picture on one side, what was found in it on the other.
+
+Owns the result's parts and how an `Answer` is shown in them. What is asked is decided in `demo.ui.handlers.looking`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from demo.grounding.highlight import segments
+from demo.grounding.palette import colour_of
+from demo.types import Sampling
+from demo.ui import markup
+from demo.ui.context import UiContext
+from demo.ui.handlers.answering import Answer, shown
+from demo.ui.handlers.sampling import sampling_of
+from demo.ui.widgets import errors_as_toasts, model_event, quick_event
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where an answer is shown."""
+
+    line: gr.HTML  # progress, speed or an error
+    text: gr.HTML
+    drawn: gr.Image
+    table: gr.HTML
+    raw: gr.Textbox
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.line, self.text, self.drawn, self.table, self.raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The button that starts and the one that stops; exactly one of them can be pressed."""
+
+    run: gr.Button
+    stop: gr.Button
+
+    @property
+    def outputs(self) -> list[gr.Button]:
+        return [self.run, self.stop]
+
+
+def switch(name: str, prefix: str) -> Switch:
+    with gr.Row(elem_classes=["switch"]):
+        return Switch(
+            gr.Button(name, variant="primary", elem_id=f"{prefix}-run", scale=3),
+            gr.Button("Stop", interactive=False, elem_id=f"{prefix}-stop", scale=1),
+        )
+
+
+def result_parts(prefix: str, hint: str) -> Result:
+    text = gr.HTML(f"<p class='line empty'>{hint}</p>", elem_id=f"{prefix}-text")
+    line = gr.HTML(elem_id=f"{prefix}-line")
+    drawn = gr.Image(
+        label="Boxes, drawn on a copy",
+        interactive=False,
+        type="filepath",
+        visible=False,
+        buttons=["download", "fullscreen"],
+        elem_id=f"{prefix}-drawn",
+    )
+    table = gr.HTML(elem_id=f"{prefix}-table")
+    with gr.Accordion("The model's own words", open=False):
+        raw = gr.Textbox(show_label=False, interactive=False, lines=3, buttons=["copy"], elem_id=f"{prefix}-raw")
+    return Result(line, text, drawn, table, raw)
+
+
+def wire(
+    context: UiContext,
+    ask: Any,  # (picture, text, sampling) -> steps of an answer
+    *,
+    triggers: list[Any],
+    inputs: list[Any],  # picture, text, then the sampling controls
+    result: Result,
+    switch: Switch,
+    nothing_found: str,
+) -> None:
+    """Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
+    outputs = [*result.outputs, *switch.outputs]
+
+    def run(picture: str | None, text: str | None, *sampling: Any) -> Generator[list[Any], None, None]:
+        with errors_as_toasts():
+            chosen: Sampling = sampling_of(*sampling)
+        with closing(shown(ask(picture, text, chosen))) as steps:
+            for answer in steps:
+                yield [*_parts(answer, nothing_found), *_buttons(answer.state in ("waiting", "answering"))]
+
+    running = gr.on(
+        triggers, run, inputs, outputs,
+        **model_event(context), api_visibility="private", show_progress="hidden",
+    )  # fmt: skip
+    running.failure(_busy, None, [result.line, *switch.outputs], **quick_event())
+    switch.stop.click(_stopped, None, [result.line, *switch.outputs], cancels=[running], **quick_event())
+
+
+def _buttons(is_running: bool) -> list[Any]:
+    return [gr.update(interactive=not is_running), gr.update(interactive=is_running)]
+
+
+def _stopped() -> list[Any]:
+    return [markup.line("Stopped.", "remark"), *_buttons(False)]
+
+
+def _busy() -> list[Any]:
+    line = markup.line("All places in the queue are taken, or the connection was lost. Try again in a moment.", "error")
+    return [line, *_buttons(False)]
+
+
+def _parts(answer: Answer, nothing_found: str) -> list[Any]:
+    """Values for `Result.outputs`."""
+    kind = {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
+    colours = colour_of(region.label for region in answer.regions)
+    table = markup.regions_table(answer.regions, colours, answer.size) if answer.regions and answer.size else ""
+    text = _text(answer, colours)
+    if answer.state == "done" and not answer.regions and nothing_found:
+        text += markup.line(nothing_found, "empty")
+    drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
+    return [markup.line(answer.remark, kind), text, drawn, table, answer.text]
+
+
+def _text(answer: Answer, colours: dict[str, str]) -> str:
+    pieces = segments(answer.text, answer.regions)
+    if answer.state == "answering" and pieces and pieces[-1][1] is None:
+        pieces[-1] = (markup.without_open_box(pieces[-1][0]), None)
+    return f"<div class='answer'>{markup.answer_html(pieces, colours)}</div>" if pieces else ""

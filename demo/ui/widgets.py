@@ -1,0 +1,151 @@
+"""What the tabs share: the picture input, the sampling accordion, examples, and how an event of the model is set up.
+
+Owns the guards between gradio's components and the handlers: no component here opens a file, fetches a link or
+decodes a picture; they hand over paths, which `PictureStore` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from demo.errors import DemoError
+from demo.types import Role, Sampling
+from demo.ui.context import UiContext
+from demo.ui.examples import Example
+from demo.ui.handlers.sampling import DEFAULT
+
+MODEL_EVENTS = "model"  # the one concurrency id of everything that makes the model work
+
+
+def model_event(context: UiContext) -> dict[str, Any]:
+    """What every event that reaches the model is registered with; the lowest limit of an id would win, so all say it."""
+    return {"concurrency_id": MODEL_EVENTS, "concurrency_limit": context.engine.capacity}
+
+
+def quick_event() -> dict[str, Any]:
+    """What an event that only changes the page is registered with: it never waits behind the model."""
+    return {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+
+
+@contextmanager
+def errors_as_toasts() -> Iterator[None]:
+    """Show an error of ours as it is, in one place of the page; gradio hides all others."""
+    try:
+        yield
+    except DemoError as error:
+        raise gr.Error(str(error), title="", duration=12, print_exception=False) from error
+
+
+def api_steps(steps: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    """The edge of the endpoints: an error of ours reaches the client with its own words."""
+    with errors_as_toasts():
+        yield from steps
+
+
+# --- inputs
+
+
+def picture_input(label: str, name: str) -> gr.Image:
+    """A picture by upload, drop, paste or webcam; handlers get the path of the upload."""
+    image = gr.Image(
+        label=label,
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard", "webcam"],
+        height=340,
+        elem_id=name,
+        elem_classes=["picture"],
+        buttons=["fullscreen"],
+    )
+    return guarded(image, lambda data: data.path if data else None)
+
+
+def message_input(name: str) -> gr.MultimodalTextbox:
+    """Text and pictures in one box. What a file is, is decided by opening it, not by its name."""
+    box = gr.MultimodalTextbox(
+        placeholder="Ask about a picture: paste it, drop it here, or add it with the clip",
+        file_types=["image"],
+        file_count="multiple",
+        sources=["upload"],
+        lines=1,
+        max_lines=8,
+        max_plain_text_length=2**31 - 1,  # longer text stays text, and gets our answer
+        show_label=False,
+        autofocus=True,
+        elem_id=name,
+    )
+    return guarded(box, lambda data: data and {"text": data.text, "files": [file.path for file in data.files]})
+
+
+def guarded(component: Any, read: Callable[[Any], Any]) -> Any:
+    """Replace gradio's own reading of what a client sent, which would open any file or fetch any address."""
+    component.preprocess = read
+    component.async_move_resource_to_block_cache = _only_uploads(component.async_move_resource_to_block_cache)
+    return component
+
+
+def _only_uploads(move: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def moved(path: Any) -> Any:
+        if "://" in str(path)[:20]:
+            raise gr.Error("Links are not followed. Upload the picture itself.", title="", print_exception=False)
+        return await move(path)
+
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingControls:
+    temperature: gr.Slider
+    top_p: gr.Slider
+    top_k: gr.Slider
+    max_new_tokens: gr.Slider
+    repetition_penalty: gr.Slider
+    seed: gr.Number
+
+    @property
+    def inputs(self) -> list[Component]:
+        """In the order of `sampling_of`."""
+        return [self.temperature, self.top_p, self.top_k, self.max_new_tokens, self.repetition_penalty, self.seed]
+
+
+def sampling_controls(default: Sampling = DEFAULT) -> SamplingControls:
+    """A closed accordion that shows what is really used when nothing is touched."""
+    with gr.Accordion("How the answer is chosen", open=False, elem_classes=["sampling"]), gr.Row():
+        return SamplingControls(
+            temperature=gr.Slider(0, 2, default.temperature, step=0.05, label="Temperature", info="0: always the likeliest word"),
+            top_p=gr.Slider(0.01, 1, default.top_p, step=0.01, label="Top p", info="1: off"),
+            top_k=gr.Slider(0, 200, default.top_k, step=1, label="Top k", info="0: off"),
+            max_new_tokens=gr.Slider(1, 2048, default.max_new_tokens, step=1, label="Most new tokens"),
+            repetition_penalty=gr.Slider(
+                0.5, 2, default.repetition_penalty, step=0.05, label="Repetition penalty", info="1: off"
+            ),
+            seed=gr.Number(default.seed, label="Seed", info="empty: another one each time", precision=0, minimum=0),
+        )
+
+
+# --- examples
+
+
+def example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
+    """One button an example, with its picture; an empty list where there are none."""
+    if not examples:
+        return []
+    gr.HTML("<p class='line examples-title'>Examples</p>")
+    with gr.Row(elem_classes=["examples"]):
+        return [
+            gr.Button(example.text, icon=example.picture, size="sm", elem_classes=["example"]) for example in examples
+        ]
+
+
+def unavailable(context: UiContext, role: Role, remedy: str) -> bool:
+    """Say on a tab that no loaded model serves it."""
+    if context.spec(role) is not None:
+        return False
+    gr.HTML(f"<p class='line empty'>The loaded model does not serve this tab. {remedy}</p>")
+    return True
