@@ -50,7 +50,7 @@ class FakeOptions:
     hang_at: int = -1  # sleeps for ever, whatever is cancelled
     fail_load: str = ""  # the kind of an error of ours, "error" for a foreign one, "exit" to end without a word
     once: str = ""  # a file: faults come only while it is not there, and the first one makes it
-    journal: str = ""  # a file that gets one line when a request is taken up and one when it is left
+    journal: str = ""  # a file that gets a line with the tokens made when a request is taken up and when it is left
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[tuple[str, str]]) -> FakeOptions:
@@ -82,7 +82,7 @@ class FakeBackend:
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         started_s = time.monotonic()
         first_s, count, reason = 0.0, 0, "cancelled"
-        self._note("begin", request)
+        self._note("begin", request, count)
         try:
             time.sleep(self._options.deaf_s)
             for piece in self._pieces(request):
@@ -97,7 +97,7 @@ class FakeBackend:
             usage = Usage(_prompt_tokens(request), count, first_s, time.monotonic() - started_s)
             yield Finish(_as_reason(reason), usage)
         finally:
-            self._note("end", request)
+            self._note("end", request, count)
 
     def close(self) -> None:
         pass
@@ -130,10 +130,10 @@ class FakeBackend:
             return False
         return True
 
-    def _note(self, what: str, request: GenerateRequest) -> None:
+    def _note(self, what: str, request: GenerateRequest, count: int) -> None:
         if self._options.journal:
             with Path(self._options.journal).open("a", encoding="utf-8") as journal:
-                journal.write(f"{what} {request.request_id} {time.monotonic()}\n")
+                journal.write(f"{what} {request.request_id} {count}\n")
 
 
 def answer(request: GenerateRequest, box: str = BOX) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,10 +48,14 @@ def detect(environ: Mapping[str, str] = os.environ) -> tuple[Device, ...]:
 
 
 def cpu_threads() -> int:
-    """How many threads of this process can run at once."""
+    """How many threads of this process can run at once: its cores, or what a container grants of them."""
+    cores = os.cpu_count() or 1
     with contextlib.suppress(AttributeError):  # only Linux has it
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # "max 100000" raises: no limit
+        quota, period = (int(word) for word in (CGROUP / "cpu.max").read_text(encoding="ascii").split())
+        return max(1, min(cores, math.ceil(quota / period)))
+    return cores
 
 
 def parse_bytes(text: str) -> int:
@@ -57,7 +63,7 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.ASCII | re.IGNORECASE)
     if found is None or found[2].lower() not in UNITS:
         raise ConfigError("This is not a size", value=text, remedy="Write it like 20GiB, 500MB or 24g.")
-    return int(float(found[1]) * UNITS[found[2].lower()])
+    return int(Fraction(found[1]) * UNITS[found[2].lower()])
 
 
 def parse_assumed(text: str) -> tuple[Device, ...]:

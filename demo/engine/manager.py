@@ -159,6 +159,8 @@ def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
             spec = resolve(choices[-1], revision=config.revision, trust_remote_code=config.trust_remote_code)
             if role in spec.roles:
                 specs[role] = spec
+    if not specs:
+        raise ConfigError("No model was chosen", remedy="Name one with --model.")
     return specs
 
 
@@ -174,7 +176,8 @@ def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Seq
 def measure(spec: ModelSpec) -> ModelFootprint | str:
     """The model's footprint where its files are here; else its name, and the worker will know after the download."""
     if spec.backend == "fake":
-        return ModelFootprint(spec.name, floats=int(dict(spec.options).get("parameters", 0)), stored_dtype="float32")
+        pretended = dict(spec.options).get("parameters", "0")  # anything but a number is refused by the backend itself
+        return ModelFootprint(spec.name, int(pretended) if pretended.isdecimal() else 0, stored_dtype="float32")
     directory = footprint.local_directory(spec.source, spec.revision)
     return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
 

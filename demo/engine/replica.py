@@ -172,6 +172,8 @@ class ProcessReplica:
             self._set(state="closed", detail="", resident_bytes={})
         else:
             self._set(state="failed", detail=str(self._failure), fraction=None, resident_bytes={})
+        self._wake_reader.close()
+        self._wake_writer.close()
 
     def _mourn(self, deaths: deque[float], reason: str) -> None:
         """Count a death, and give up where there were too many."""
