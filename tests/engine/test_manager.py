@@ -281,15 +281,6 @@ def test_a_manager_that_was_never_started_closes(start):
     assert text_of(start().stream(ask()))
 
 
-def test_two_requests_with_one_id_are_refused(start):
-    manager = start(first_token_s=30)
-    stream = manager.stream(ask(request_id="same"))
-    first(stream, Ping)
-    replica = next(iter(manager._pools.values())).replicas[0]
-    with pytest.raises(InvalidInput, match="same"):
-        replica.open(ask(request_id="same"), on_end=lambda: None)
-
-
 def test_each_role_gets_the_model_that_was_named_for_it():
     models = (ModelChoice("fake?tokens=1"), ModelChoice("fake?tokens=2", role="grounding"))
     specs = resolve_roles(EngineConfig(models=models))

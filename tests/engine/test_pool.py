@@ -1,0 +1,133 @@
+"""Leases over several replicas, each a real worker process with the fake model."""
+
+import pytest
+from engine_kit import READY_S, ask, first, text_of, until
+
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.engine.events import Ping, Token
+from demo.engine.pool import Pool
+from demo.engine.replica import ProcessReplica, RestartPolicy
+from demo.engine.worker import WorkerJob
+from demo.errors import BrokenCheckpoint, ShuttingDown
+from demo.types import Placement
+
+QUICK = RestartPolicy(first_s=0.05)
+
+
+@pytest.fixture
+def start():
+    """Builds and starts a pool with one replica for each of the fakes named."""
+    replicas = []
+
+    def build(*names, slots=1):
+        jobs = [WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"})) for name in names]
+        pool = Pool([ProcessReplica(index, job, restart=QUICK) for index, job in enumerate(jobs)], slots=slots)
+        replicas.extend(pool.replicas)
+        for replica in pool.replicas:
+            replica.start(on_change=pool.refresh)
+        return pool
+
+    yield build
+    for replica in replicas:
+        replica.request_close()
+    assert all(replica.join(READY_S) for replica in replicas)
+
+
+def stream(pool):
+    """One answer of a pool, as the manager takes it."""
+    with pool.lease() as lease:
+        yield from lease.wait()
+        answer = lease.open(ask())
+        try:
+            yield from answer
+        finally:
+            answer.close()
+
+
+def ready(pool):
+    return until(lambda: all(replica.is_ready for replica in pool.replicas))
+
+
+def states(pool):
+    return [replica.snapshot().state for replica in pool.replicas]
+
+
+def test_requests_at_the_same_time_go_to_different_replicas(start):
+    pool = start("fake?token_s=0.05&tokens=2000", "fake?token_s=0.05&tokens=2000")
+    assert ready(pool)
+    streams = [stream(pool), stream(pool)]
+    assert all(first(each, Token) for each in streams)
+    assert states(pool) == ["busy", "busy"]
+    assert first(stream(pool), Ping).state == "queued"
+    for each in streams:
+        each.close()
+
+
+def test_equally_busy_replicas_take_turns(start):
+    pool = start("fake", "fake", "fake")
+    assert ready(pool)
+    for _ in range(6):
+        assert text_of(stream(pool))
+    assert [replica.snapshot().served for replica in pool.replicas] == [2, 2, 2]
+
+
+def test_a_request_does_not_wait_for_a_replica_that_still_loads(start):
+    pool = start("fake?load_s=60", "fake")
+    assert text_of(stream(pool))
+    assert text_of(stream(pool))
+    assert states(pool)[0] in ("starting", "loading")
+
+
+def test_a_replica_that_failed_for_good_leaves_the_others_serving(start):
+    pool = start("fake?fail_load=broken_checkpoint", "fake")
+    assert until(lambda: states(pool) == ["failed", "idle"])
+    assert pool.failure() is None
+    assert text_of(stream(pool))
+    assert text_of(stream(pool))
+
+
+def test_those_who_wait_are_told_when_the_last_replica_has_failed(start):
+    pool = start("fake?load_s=0.5&fail_load=broken_checkpoint", "fake?load_s=1&fail_load=disk_full")
+    with pytest.raises(BrokenCheckpoint):
+        list(stream(pool))
+
+
+def test_a_replica_with_two_slots_takes_two_requests(start):
+    pool = start("fake?deaf_s=1&tokens=1", slots=2)
+    assert ready(pool)
+    assert pool.capacity == 2
+    streams = [stream(pool), stream(pool), stream(pool)]
+    assert [first(each, Ping).state for each in streams] == ["working", "working", "queued"]  # the worker queues one
+    assert all(text_of(each) for each in streams)
+
+
+def test_a_lease_that_is_left_unused_frees_its_slot(start):
+    pool = start("fake")
+    assert ready(pool)
+    with pool.lease() as lease:
+        list(lease.wait())
+    assert text_of(stream(pool))
+
+
+def test_a_request_that_goes_first_overtakes_those_who_wait(start):
+    pool = start("fake?deaf_s=1&tokens=1")
+    assert ready(pool)
+    holder = stream(pool)
+    first(holder, Ping)
+    with pool.lease() as patient, pool.lease(first=True) as urgent:
+        assert pool.ping(urgent).detail == "next"
+        assert pool.ping(patient).detail == "1 ahead"
+        list(holder)
+        list(urgent.wait())
+        assert pool.waiting == 1
+
+
+def test_a_closed_pool_turns_everyone_away(start):
+    pool = start("fake?load_s=60")
+    waiting = stream(pool)
+    first(waiting, Ping)
+    pool.close()
+    for each in (waiting, stream(pool)):
+        with pytest.raises(ShuttingDown):
+            list(each)

@@ -1,0 +1,78 @@
+"""One replica's process: restarts, and what they leave behind."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from engine_kit import READY_S, ask, until
+
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.engine.replica import ProcessReplica, RestartPolicy
+from demo.engine.worker import WorkerJob
+from demo.errors import InvalidInput, ReplicaDied
+from demo.types import Placement
+
+
+@pytest.fixture
+def start():
+    replicas = []
+
+    def build(name, **options):
+        job = WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"}))
+        replicas.append(ProcessReplica(0, job, **options))
+        replicas[-1].start()
+        return replicas[-1]
+
+    yield build
+    for replica in replicas:
+        replica.request_close()
+        assert replica.join(READY_S)
+
+
+@pytest.mark.parametrize(("deaths", "delay_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (7, 30.0), (50, 30.0)])
+def test_each_restart_waits_longer_up_to_a_cap(deaths, delay_s):
+    assert RestartPolicy().delay_s(deaths) == delay_s
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_restarts_leave_no_open_files(start):
+    replica = start("fake?die_at=0", restart=RestartPolicy(first_s=0.01, cap_s=0.01, limit=1000))
+    counts = []
+    for _ in range(5):
+        assert until(lambda: replica.is_ready)
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+        with pytest.raises(ReplicaDied):
+            list(replica.open(ask(), on_end=lambda: None))
+        assert until(lambda: not replica.is_ready)
+    assert counts[-1] == counts[1]
+
+
+def test_two_requests_with_one_id_are_refused(start):
+    replica = start("fake?first_token_s=30")
+    assert until(lambda: replica.is_ready)
+    replica.open(ask(request_id="same"), on_end=lambda: None)
+    with pytest.raises(InvalidInput, match="same"):
+        replica.open(ask(request_id="same"), on_end=lambda: None)
+
+
+def test_a_request_to_a_replica_that_is_not_there_ends_at_once_as_lost(start):
+    replica = start("fake?load_s=60")
+    ends = []
+    answer = replica.open(ask(), on_end=lambda: ends.append("end"))
+    with pytest.raises(ReplicaDied):
+        list(answer)
+    assert answer.is_lost
+    assert ends == ["end"]
+
+
+def test_the_slot_is_freed_once_whatever_ends_the_answer(start):
+    replica = start("fake?tokens=3")
+    assert until(lambda: replica.is_ready)
+    ends = []
+    answer = replica.open(ask(), on_end=lambda: ends.append("end"))
+    list(answer)
+    answer.close()
+    replica.request_close()
+    assert replica.join(READY_S)
+    assert ends == ["end"]
