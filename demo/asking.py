@@ -1,0 +1,103 @@
+"""The engine as the terminal's commands use it: one role's model, asked one question at a time.
+
+Owns the start of the engine for that role, the progress shown on stderr and the meaning of Ctrl-C. Knows nothing of
+commands, files or the page.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+from demo.catalog import ModelSpec
+from demo.config import EngineConfig
+from demo.engine.events import Done, Ping, StreamEvent, Token
+from demo.engine.manager import ModelManager, resolve_roles
+from demo.errors import ConfigError
+from demo.grounding import dialects
+from demo.prompts import PromptSet, load_prompts
+from demo.types import GenerateRequest, Message, Picture, Region, Role
+
+
+class StoppedError(Exception):
+    """Ctrl-C was pressed; what was written so far is in ``text``."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("stopped")
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The model of one role, ready to be asked."""
+
+    manager: ModelManager
+    role: Role
+    spec: ModelSpec
+    prompts: PromptSet
+
+    def ask(self, messages: Sequence[Message], show: Callable[[str], None] | None = None) -> str:
+        """The whole answer; ``show`` gets its pieces. Raises `StoppedError` on Ctrl-C, and the engine's errors."""
+        pieces: list[str] = []
+        try:
+            with closing(self._events(messages)) as events:
+                for event in events:
+                    _show_progress(event)
+                    if isinstance(event, Token):
+                        pieces.append(event.text)
+                        if show:
+                            show(harmless(event.text))
+        except KeyboardInterrupt:
+            raise StoppedError("".join(pieces)) from None
+        if isinstance(event, Done) and event.reason == "length":
+            note(f"\n(cut off after {event.usage.completion_tokens} tokens)")
+        return "".join(pieces)
+
+    def _events(self, messages: Sequence[Message]) -> Generator[StreamEvent, None, None]:
+        yield from self.manager.stream(GenerateRequest(uuid.uuid4().hex, self.role, tuple(messages)))
+
+    def regions(self, text: str, picture: Picture, *, unnamed: str = "") -> list[Region]:
+        """The boxes in an answer; those without words of their own are called ``unnamed``."""
+        if self.spec.dialect is None:
+            return []
+        found = dialects.get(self.spec.dialect).parse(text, picture.size)
+        return [replace(region, label=region.label or unnamed) for region in found]
+
+
+@contextmanager
+def ready_to_ask(config: EngineConfig, role: Role) -> Iterator[Asker]:
+    """Start the one model that the role needs, whatever other roles are configured."""
+    specs = resolve_roles(config)
+    if role not in specs:
+        remedy = f"Name another one, like --model {role}=NAME; `launch.py models` lists some."
+        raise ConfigError(f"The chosen model does not serve {role}", remedy=remedy)
+    with ModelManager(config, specs={role: specs[role]}) as manager:
+        manager.start()
+        yield Asker(manager, role, specs[role], load_prompts(specs[role].prompts))
+
+
+def _show_progress(event: StreamEvent) -> None:
+    """One line that overwrites itself, and only where somebody watches."""
+    if not sys.stderr.isatty():
+        return
+    line = ""
+    if isinstance(event, Ping) and event.state == "loading":
+        line = event.detail + ("" if event.fraction is None else f" {event.fraction:.0%}")
+    if line or isinstance(event, Ping):
+        sys.stderr.write(f"\r\033[K{line}")
+    elif isinstance(event, Token):
+        sys.stderr.write("\r\033[K" if not sys.stdout.isatty() else "")
+    sys.stderr.flush()
+
+
+def harmless(text: str) -> str:
+    """Without characters that move a terminal's cursor or reverse its text; models and file names may hold them."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")
+
+
+def note(text: str) -> None:
+    sys.stderr.write(harmless(text) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,170 @@
+"""The flags of the command line as data: name, help, choices, and how a value is read.
+
+Owns the tables that the parser, the environment twins and the README are made of. Knows nothing of argparse or of what
+a command does. Defaults are where the fields are, in `demo.config`; the help repeats them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, cast, get_args
+
+from demo.config import DType, ModelChoice, Quantization
+from demo.engine.devices import parse_bytes
+from demo.errors import ConfigError
+from demo.types import ROLES, Role
+
+CaptionStyle = Literal["short", "detailed", "grounded"]
+
+
+def _text(value: str) -> str:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. ``metavar`` None makes it a switch; ``many`` lets it be given several times."""
+
+    name: str
+    metavar: str | None
+    help: str
+    parse: Callable[[str], Any] = _text
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    short: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.name.lstrip("-").replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """Its twin in the environment."""
+        return "DEMO_" + self.key.upper()
+
+
+# --- how values are read
+
+
+def _device_list(value: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
+        raise ConfigError("--devices is not a list of card numbers", value=value, remedy="Write it like 0,1.")
+    return tuple(int(part) for part in parts)
+
+
+def _budgets(value: str) -> dict[int, int]:
+    budgets: dict[int, int] = {}
+    for part in value.split(","):
+        card, equals, size = part.partition("=")
+        if not equals or not card.strip().isdecimal() or int(card) in budgets:
+            raise ConfigError("--max-memory is not CARD=SIZE", value=part, remedy="Write it like 0=20GiB,1=22GiB.")
+        budgets[int(card)] = parse_bytes(size)
+    return budgets
+
+
+def _login(value: str) -> tuple[str, str]:
+    user, colon, password = value.partition(":")
+    if not (user and colon and password):  # the value may hold a password, so it is not repeated
+        raise ConfigError("--auth is not USER:PASSWORD", remedy="Write it like --auth ada:correct-horse.")
+    return user, password
+
+
+def _number(name: str, low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.strip().isdecimal() or not low <= int(value) <= high:
+            raise ConfigError(f"{name} is out of range", value=value, remedy=f"Choose a number from {low} to {high}.")
+        return int(value)
+
+    return parse
+
+
+def _model(value: str) -> ModelChoice:
+    """``NAME`` or ``ROLE=NAME``; options of a model (``fake?token_s=0.1``) and paths may hold an equals sign too."""
+    role, equals, name = value.partition("=")
+    if not equals or not role.replace("-", "").replace("_", "").isalpha():
+        role, name = "", value
+    elif role not in ROLES:
+        raise ConfigError("Unknown role", value=role, remedy=f"Roles are: {', '.join(ROLES)}.")
+    if not name.strip():
+        raise ConfigError("--model names no model", value=value, remedy="Write NAME, OWNER/REPO, DIR or ROLE=NAME.")
+    return ModelChoice(name.strip(), cast(Role, role) if role else None)
+
+
+# --- the tables
+
+_DTYPES: tuple[str, ...] = get_args(DType)
+_QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
+_STYLES: tuple[str, ...] = get_args(CaptionStyle)
+
+ENGINE_FLAGS = (
+    Flag(
+        "--model",
+        "[ROLE=]MODEL",
+        "a name from `launch.py models`, a repository of the Hugging Face hub (OWNER/REPO) or a directory; may be "
+        "given several times, ROLE= (chat, grounding, captioning) gives one role its own model (default: bundled)",
+        parse=_model,
+        many=True,
+    ),
+    Flag(
+        "--placement",
+        "WHERE",
+        "auto: a card if there is one, else the CPU; single: one card; cpu: main memory (default: auto)",
+    ),
+    Flag("--devices", "N,N", "use only these cards, by number (default: all)", parse=_device_list),
+    Flag("--max-memory", "N=SIZE,...", "use at most so much of a card, like 0=20GiB,1=22GiB", parse=_budgets),
+    Flag(
+        "--dtype",
+        "TYPE",
+        "the weights' number type; auto: the checkpoint's own on a card, float32 on a CPU if it fits (default: auto)",
+        choices=_DTYPES,
+    ),
+    Flag("--quantize", "TYPE", "store the weights in fewer bits (default: none)", choices=_QUANTIZATIONS),
+    Flag("--offload", None, "allow layers of a model on the CPU when its cards are full; never done unasked"),
+    Flag("--revision", "REV", "the commit, tag or branch of a hub repository (default: its newest commit)"),
+    Flag(
+        "--trust-remote-code",
+        None,
+        "run Python code that comes with a repository; needs --revision, so that it cannot change unseen",
+    ),
+)
+
+SERVE_FLAGS = (
+    Flag("--host", "ADDRESS", "the address the page listens on; 0.0.0.0 for all (default: 127.0.0.1)"),
+    Flag("--port", "N", "the page's port; 0 takes any free one (default: 7860)", parse=_number("--port", 0, 65535)),
+    Flag("--share", None, "also open a public link through Gradio's servers"),
+    Flag("--auth", "USER:PASSWORD", "ask visitors of the page to log in", parse=_login),
+    Flag("--api-key", "KEY", "what requests to the HTTP API must carry as bearer token"),
+    Flag(
+        "--max-queue",
+        "N",
+        "how many requests may wait before new ones are turned away (default: 32)",
+        parse=_number("--max-queue", 1, 10_000),
+    ),
+    Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
+    Flag("--json", None, "with --plan: print it as one JSON object"),
+    Flag("--assume", "CARDS", "with --plan: plan for these cards instead of what is here, like 2x24GiB"),
+)
+
+CHAT_FLAGS = (Flag("--question", "TEXT", "answer this once and exit; else a conversation begins", short="-q"),)
+GROUND_FLAGS = (
+    Flag("--json", None, "print the answer and its boxes as one JSON object"),
+    Flag("--out", "FILE", "write a copy of the picture with the boxes drawn (.png, .jpg or .webp)"),
+)
+CAPTION_FLAGS = (
+    Flag("--style", "STYLE", "short, detailed, or grounded with boxes (default: short)", choices=_STYLES),
+    Flag("--json", None, "print one JSON object per picture and line"),
+    Flag("--out", "FOLDER", "also write each caption to a text file named like its picture"),
+)
+
+FLAGS: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
+    {
+        "serve": (*ENGINE_FLAGS, *SERVE_FLAGS),
+        "chat": (*ENGINE_FLAGS, *CHAT_FLAGS),
+        "ground": (*ENGINE_FLAGS, *GROUND_FLAGS),
+        "caption": (*ENGINE_FLAGS, *CAPTION_FLAGS),
+        "models": (),
+    }
+)
