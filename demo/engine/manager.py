@@ -10,7 +10,7 @@ import atexit
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from demo.catalog import ModelSpec, resolve
@@ -19,12 +19,14 @@ from demo.engine import footprint
 from demo.engine.devices import Device, cpu_threads, detect
 from demo.engine.events import Ping, StreamEvent
 from demo.engine.footprint import ModelFootprint
-from demo.engine.planner import Flags, Plan, plan
+from demo.engine.planner import Flags, Plan, left_by, plan
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, ReplicaSnapshot, RestartPolicy
 from demo.engine.worker import WorkerJob
 from demo.errors import ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
+
+__all__ = ["ManagerSnapshot", "ModelManager", "ReplicaSnapshot", "measure", "plan_all", "resolve_roles"]
 
 CLOSE_S = 2.0
 POLL_S = 0.05
@@ -169,7 +171,7 @@ def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Seq
     plans: dict[ModelSpec, Plan] = {}
     for spec in dict.fromkeys(specs.values()):
         plans[spec] = plan(measure(spec), devices, Flags.of(config))
-        devices = [_less(device, plans[spec]) for device in devices]
+        devices = left_by(plans[spec], devices)
     return plans
 
 
@@ -180,11 +182,6 @@ def measure(spec: ModelSpec) -> ModelFootprint | str:
         return ModelFootprint(spec.name, int(pretended) if pretended.isdecimal() else 0, stored_dtype="float32")
     directory = footprint.local_directory(spec.source, spec.revision)
     return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
-
-
-def _less(device: Device, taken: Plan) -> Device:
-    used = sum(replica.devices.get(device.id, 0) for replica in taken.replicas)
-    return replace(device, free_bytes=max(0, device.free_bytes - used))
 
 
 def _attempt(pool: Pool, request: GenerateRequest, *, is_last: bool) -> Generator[StreamEvent, None, bool]:

@@ -121,6 +121,12 @@ def assess(model: ModelFootprint | str, devices: Sequence[Device], flags: Flags 
     return replace(decision, suggestions=_suggest(model, devices, flags))
 
 
+def left_by(taken: Plan, devices: Sequence[Device]) -> list[Device]:
+    """The devices with what a plan leaves free of them, for the next model's plan."""
+    used = {device.id: sum(replica.devices.get(device.id, 0) for replica in taken.replicas) for device in devices}
+    return [replace(device, free_bytes=max(0, device.free_bytes - used[device.id])) for device in devices]
+
+
 def gib(size: int) -> str:
     """Bytes for people."""
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
@@ -250,13 +256,15 @@ def _count(number: int) -> str:
 
 
 def _suggest(model: ModelFootprint, devices: Sequence[Device], flags: Flags) -> tuple[Suggestion, ...]:
-    """The smallest changes of the flags, those that would fit first."""
+    """The smallest changes of the flags, the best first: what fits, on a card, with the fewest bytes."""
     found = []
     for words, changed in _changes(devices, flags):
         candidates = _candidates(devices, changed)
         decision = _on_one(model, candidates, changed)
-        found.append(Suggestion(words, bool(decision.fits), _need(decision)))
-    return tuple(sorted(found, key=lambda suggestion: (not suggestion.fits, suggestion.bytes)))
+        found.append((decision, Suggestion(words, bool(decision.fits), _need(decision))))
+    # a card is many times faster than the CPU, so it comes first even where it needs more bytes
+    found.sort(key=lambda pair: (not pair[1].fits, pair[0].placement == "cpu", pair[1].bytes))
+    return tuple(suggestion for _, suggestion in found)
 
 
 def _changes(devices: Sequence[Device], flags: Flags) -> list[tuple[str, Flags]]:

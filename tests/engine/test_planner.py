@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from demo.config import EngineConfig
 from demo.engine.devices import GIB, Device
 from demo.engine.footprint import ModelFootprint, Shape
-from demo.engine.planner import RESERVE_BYTES, Flags, assess, gib, plan
+from demo.engine.planner import RESERVE_BYTES, Flags, assess, gib, left_by, plan
 from demo.errors import ConfigError, DoesNotFit
 
 ON_CARD, ON_CPU = RESERVE_BYTES["cuda"], RESERVE_BYTES["cpu"]
@@ -104,7 +104,7 @@ REFUSALS = {
         [card(0, 2 * GIB), card(1, 20 * GIB), cpu(64 * GIB)],
         Flags(devices=(0,), dtype="float32"),
         6 * GIB + ON_CARD,
-        [("--placement cpu", 8 * GIB + ON_CPU), ("--devices 1", 8 * GIB + ON_CARD)],
+        [("--devices 1", 8 * GIB + ON_CARD), ("--placement cpu", 8 * GIB + ON_CPU)],
     ),
 }
 
@@ -201,6 +201,13 @@ def test_a_configuration_becomes_flags():
 )
 def test_sizes_for_people_have_a_fitting_unit(size, text):
     assert gib(size) == text
+
+
+def test_the_next_model_gets_what_the_one_before_left():
+    devices = [card(0, 8 * GIB), card(1, 6 * GIB), cpu(64 * GIB)]
+    left = left_by(plan(model(4), devices), devices)
+    assert [device.free_bytes for device in left] == [4 * GIB - ON_CARD, 6 * GIB, 64 * GIB]
+    assert placed(plan(model(4), left)) == "cuda:1"
 
 
 # --- what holds for every model and machine
@@ -313,7 +320,7 @@ def test_the_order_of_the_devices_does_not_matter(case, random):
 def test_a_suggestion_that_is_said_to_fit_does(case):
     footprint, machine, flags = case
     fitting = [s for s in assess(footprint, machine, flags).suggestions if s.fits]
-    assert fitting == sorted(fitting, key=lambda s: s.bytes)
+    assert fitting == sorted(fitting, key=lambda s: ("cpu" in s.flags, s.bytes))
     for suggestion in fitting:
         changed = {
             "--dtype bfloat16": {"dtype": "bfloat16"},
