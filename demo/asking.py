@@ -42,10 +42,11 @@ class Asker:
     def ask(self, messages: Sequence[Message], show: Callable[[str], None] | None = None) -> str:
         """The whole answer; ``show`` gets its pieces. Raises `StoppedError` on Ctrl-C, and the engine's errors."""
         pieces: list[str] = []
+        progress = _Progress()
         try:
             with closing(self._events(messages)) as events:
                 for event in events:
-                    _show_progress(event)
+                    progress.show(event)
                     if isinstance(event, Token):
                         pieces.append(event.text)
                         if show:
@@ -79,18 +80,23 @@ def ready_to_ask(config: EngineConfig, role: Role) -> Iterator[Asker]:
         yield Asker(manager, role, specs[role], load_prompts(specs[role].prompts))
 
 
-def _show_progress(event: StreamEvent) -> None:
-    """One line that overwrites itself, and only where somebody watches."""
-    if not sys.stderr.isatty():
-        return
-    line = ""
-    if isinstance(event, Ping) and event.state == "loading":
-        line = event.detail + ("" if event.fraction is None else f" {event.fraction:.0%}")
-    if line or isinstance(event, Ping):
-        sys.stderr.write(f"\r\033[K{line}")
-    elif isinstance(event, Token):
-        sys.stderr.write("\r\033[K" if not sys.stdout.isatty() else "")
-    sys.stderr.flush()
+class _Progress:
+    """One line on stderr that overwrites itself until the first word comes, and only where somebody watches."""
+
+    def __init__(self) -> None:
+        self._is_watched = sys.stderr.isatty()
+        self._is_shown = False
+
+    def show(self, event: StreamEvent) -> None:
+        is_loading = isinstance(event, Ping) and event.state == "loading"
+        if self._is_watched and (is_loading or self._is_shown):
+            sys.stderr.write("\r\033[K" + (_loading(event) if isinstance(event, Ping) and is_loading else ""))
+            sys.stderr.flush()
+            self._is_shown = is_loading
+
+
+def _loading(ping: Ping) -> str:
+    return harmless(ping.detail or "loading") + ("" if ping.fraction is None else f" {ping.fraction:.0%}")
 
 
 def harmless(text: str) -> str:

@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 
 def _set_up_logging(task: Task) -> None:
-    level = logging.INFO if isinstance(task, Serve) else logging.ERROR
+    level = logging.INFO if isinstance(task, Serve) else logging.CRITICAL  # a terminal shows errors, not their traces
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 

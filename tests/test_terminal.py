@@ -1,0 +1,245 @@
+"""The demo without its page, in real processes, with the fake model."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SLOW = "fake?token_s=0.05&tokens=400"
+TIMEOUT_S = 120
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("DEMO_")}
+
+
+def launch(*arguments, stdin=""):
+    return subprocess.run(
+        [sys.executable, "launch.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "scene.png"
+    Image.new("RGB", (640, 480), (120, 120, 120)).save(path)
+    return path
+
+
+# --- chat
+
+
+def test_one_question_about_a_picture_is_answered_once(picture):
+    finished = launch("chat", picture, "-q", "What is this?", "--model", "fake")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == ("You asked: What is this? I see a picture of 640 x 480 pixels, and this is turn 1.\n")
+    assert finished.stderr == ""
+
+
+def test_a_question_without_a_picture_is_answered_too():
+    finished = launch("chat", "-q", "Hello", "--model", "fake")
+    assert "I see no picture" in finished.stdout
+
+
+def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, tmp_path):
+    lines = ["hello", "", f"/open {tmp_path}/absent.png", f"/open {picture}", f"/open {picture}", "and now?"]
+    finished = launch("chat", "--model", "fake", stdin="\n".join([*lines, "/clear", "again", "/quit", "never"]))
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines() == [
+        "You asked: hello I see no picture, and this is turn 1.",
+        "You asked: and now? I see a picture of 640 x 480 pixels, and this is turn 3.",
+        "You asked: again I see no picture, and this is turn 1.",
+    ]
+    errors = finished.stderr.splitlines()
+    assert [error.partition(":")[0] for error in errors] == ["error", "error"]
+    assert "absent.png: There is no such file" in errors[0]
+    assert "Too many pictures" in errors[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["chat", "-q", "   "], "question is empty"),
+        (["chat", "absent.png", "-q", "x"], "absent.png"),
+        (["chat", "launch.py", "-q", "x"], "not a picture"),
+        (["ground", "absent.png", "dog"], "absent.png"),
+        (["ground", "PICTURE", " "], "phrase is empty"),
+        (["ground", "PICTURE", "dog", "--out", "x.txt"], "--out.*x.txt"),
+        (["ground", "PICTURE", "dog", "--out", "PICTURE"], "the picture itself"),
+        (["ground", "PICTURE", "dog", "--out", "absent/x.png"], "no existing folder"),
+        (["caption", "absent"], "no such file or folder"),
+        (["caption", "demo"], "no pictures"),
+        (["caption", "launch.py"], "launch.py: The file is not a picture"),
+        (["caption", "PICTURE", "--out", "launch.py"], "not a folder"),
+        (["chat", "PICTURE", "PICTURE", "-q", "x"], "Too many pictures"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_two(arguments, says, picture):
+    given = [str(picture) if argument == "PICTURE" else argument for argument in arguments]
+    finished = launch(*given, "--model", "fake")
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert re.search(says, line), line
+
+
+def test_an_engine_error_is_exit_code_one(picture):
+    finished = launch("chat", picture, "-q", "x", "--model", "fake?oom_at=2")
+    assert finished.returncode == 1
+    assert "memory" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def started(*arguments):
+    """A program in a process group of its own, as a terminal has it."""
+    return subprocess.Popen(
+        [sys.executable, "launch.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(stream, word):
+    text = ""
+    while word not in text:
+        char = stream.read(1)
+        assert char, f"the program ended before it said {word!r}: {text!r}"
+        text += char
+    return text
+
+
+def group_is_gone(group):
+    end_s = time.monotonic() + 20
+    while time.monotonic() < end_s:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ctrl_c_stops_a_single_answer_and_leaves_no_process():
+    with started("chat", "-q", "Hello", "--model", SLOW) as program:
+        read_until(program.stdout, "You asked")
+        os.killpg(program.pid, signal.SIGINT)
+        out, err = program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == 1
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert len(out.split()) < 200
+    assert group_is_gone(program.pid)
+
+
+def test_ctrl_c_stops_one_answer_of_a_conversation_which_goes_on():
+    with started("chat", "--model", SLOW) as program:
+        for turn in (1, 3):
+            program.stdin.write("Hello\n")
+            program.stdin.flush()
+            read_until(program.stdout, f"this is turn {turn}")
+            os.killpg(program.pid, signal.SIGINT)
+            read_until(program.stderr, "stopped")
+        program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == 0
+    assert group_is_gone(program.pid)
+
+
+# --- grounding
+
+
+def test_grounding_prints_pixels_and_json_and_draws_a_copy(picture, tmp_path):
+    before = picture.read_bytes()
+    finished = launch("ground", picture, "the red car", "--model", "fake")
+    assert (finished.returncode, finished.stdout) == (0, "red car: 64 96 192 192\n")
+
+    out = tmp_path / "drawn.png"
+    finished = launch("ground", picture, "the red car", "--json", "--out", out, "--model", "fake")
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout) == {
+        "phrase": "the red car",
+        "answer": "the red car [[100,200,300,400]]",
+        "regions": [{"label": "red car", "box": [64, 96, 192, 192], "box_normalized": [0.1, 0.2, 0.3, 0.4]}],
+    }
+    drawn = np.asarray(Image.open(out))
+    assert drawn.shape == (480, 640, 3)
+    assert (drawn[300:, 250:] == 120).all()
+    assert (drawn[94:99, 100:180] != 120).any()
+    assert picture.read_bytes() == before
+
+
+def test_an_answer_without_a_box_is_printed_as_it_is(picture):
+    finished = launch("ground", picture, "dog", "--model", "fake?box=nowhere")
+    assert finished.returncode == 0
+    assert finished.stdout == "dog [[nowhere]]\n"
+    assert "no box" in finished.stderr
+
+
+def test_boxes_of_a_rotated_photo_are_pixels_of_the_upright_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (640, 480)).save(tmp_path / "photo.jpg", exif=exif)
+    finished = launch("ground", tmp_path / "photo.jpg", "dog", "--json", "--model", "fake")
+    assert json.loads(finished.stdout)["regions"][0]["box"] == [48, 128, 144, 256]
+
+
+# --- captions
+
+
+def test_one_caption_is_printed_alone(picture):
+    finished = launch("caption", picture, "--model", "fake")
+    assert finished.returncode == 0
+    assert finished.stdout.startswith("You asked: Describe the image in one short sentence.")
+
+
+def test_a_grounded_caption_is_text_without_numbers_and_its_boxes(picture):
+    finished = launch("caption", picture, "--style", "grounded", "--model", "fake")
+    assert finished.stdout == "A small thing in front of a plain background.\nsmall thing: 64 96 192 192\n"
+
+
+def test_a_folder_is_captioned_broken_files_are_named_and_the_rest_goes_on(tmp_path):
+    folder, out = tmp_path / "pictures", tmp_path / "texts"
+    (folder / "more").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    for name in ("a.png", "a.jpg", "more/a.png", "z.webp", ".hidden/h.png"):
+        Image.new("RGB", (64, 48)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("left alone")
+    finished = launch("caption", folder, "--style", "grounded", "--json", "--out", out, "--model", "fake")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "error: broken.png: The file is not a picture that can be opened. "
+        "Use a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF picture.\n"
+    )
+    found = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [Path(each["file"]).relative_to(folder).as_posix() for each in found] == [
+        "a.jpg",
+        "a.png",
+        "more/a.png",
+        "z.webp",
+    ]
+    assert found[0]["caption"] == "A small thing in front of a plain background."
+    assert found[0]["regions"][0]["box"] == pytest.approx([6.4, 9.6, 19.2, 19.2])
+    texts = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.txt")}
+    assert sorted(texts) == ["a.png.txt", "a.txt", "more/a.txt", "z.txt"]
+    assert set(texts.values()) == {"A small thing in front of a plain background.\n"}
+    assert sorted(path.name for path in folder.rglob("*.txt")) == ["notes.txt"]
