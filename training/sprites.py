@@ -69,13 +69,13 @@ SOURCES = (
 )
 
 
-def fetch(source: Source, cache: Path = CACHE) -> Path:
+def fetch_npm(package: str, version: str, cache: Path = CACHE) -> Path:
     """The package's archive, from the cache when it is there (so a second run needs no network)."""
-    name = f"{source.package.removeprefix('@').replace('/', '-')}-{source.version}.tgz"
+    name = f"{package.removeprefix('@').replace('/', '-')}-{version}.tgz"
     target = cache / "packages" / name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "pack", f"{source.package}@{source.version}", "--silent"]
+        command = ["npm", "pack", f"{package}@{version}", "--silent"]
         subprocess.run(command, cwd=target.parent, check=True, stdout=subprocess.DEVNULL)
     return target
 
@@ -188,7 +188,7 @@ def build_bank(nouns: tuple[Noun, ...], sources: tuple[Source, ...] = SOURCES, c
     splits = {source.style: source.split for source in sources}
     sprites: dict[tuple[int, int], ByteArray] = {}  # by style and noun index, in that order
     for source in sources:
-        found = drawings(source, fetch(source, cache), {noun.codepoint for noun in nouns})
+        found = drawings(source, fetch_npm(source.package, source.version, cache), {noun.codepoint for noun in nouns})
         style = list(splits).index(source.style)
         for index, noun in enumerate(nouns):
             sprite = sprite_of(found[noun.codepoint]) if noun.codepoint in found else None
