@@ -54,6 +54,11 @@ class ModelSpec:
     def is_directory(self) -> bool:
         return self.backend == "hf" and Path(self.source).is_absolute()
 
+    @property
+    def is_cogvlm(self) -> bool:
+        """Whether our own model code runs it."""
+        return self.family in ("cogvlm", "cogvlm2")
+
 
 def _cogvlm(name: str, source: str, **changes: Any) -> ModelSpec:
     spec = ModelSpec(name, source, "cogvlm", "hf", dialect="cogvlm", roles=ROLES, prompts="cogvlm")
@@ -135,10 +140,8 @@ def _family_of(config: Mapping[str, Any], name: str) -> Family:
     model_type = config.get("model_type")
     has_vision = isinstance(config.get("vision_config"), dict)
     if has_vision and model_type in (None, "cogvlm", "cogvlm2"):
-        # only the Llama-3 based CogVLM2 shares key and value heads
-        heads = config.get("num_attention_heads")
-        shared = config.get("num_multi_query_heads", config.get("num_key_value_heads", heads))
-        return "cogvlm" if shared == heads else "cogvlm2"
+        # published configs do not say which they are; only CogVLM2's can share key and value heads
+        return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
     if has_vision or model_type in VISION_TYPES:
         return "generic"
     raise ConfigError(

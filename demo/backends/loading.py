@@ -1,0 +1,200 @@
+"""Loads a transformers model and its processor from a directory, once, where the placement says, and proves it.
+
+Owns the choice of classes (our own for CogVLM, the auto classes for the rest), the dtype on a CPU, and the checks after
+loading: nothing missing, nothing left on meta, nothing on a device that was not asked for. `from_pretrained` changes
+globals of torch while it runs, so one process loads one model. Knows nothing of requests. Bytes are integers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils.logging import disable_progress_bar
+
+from demo.backends.base import LoadFacts
+from demo.backends.checkpoint import check_weights
+from demo.catalog import ModelSpec, read_config
+from demo.errors import BrokenCheckpoint, ConfigError, DoesNotFit, UnsafeWeights
+from demo.models.cogvlm import CogVLMForConditionalGeneration, CogVLMProcessor
+from demo.types import Placement
+
+FULL_PRECISION_BYTES = 4_000_000_000  # up to this size a CPU computes in float32, which it is fastest at
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready, and what prepares its input."""
+
+    model: Any
+    processor: Any
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+
+def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement) -> Loaded:
+    """Load what lies in ``directory`` (tokenizer in ``words``) onto the placement's devices."""
+    disable_progress_bar()
+    num_weights = check_weights(directory)
+    dtype = dtype_for(placement, num_weights)
+    if spec.is_cogvlm:
+        model = _from_pretrained(CogVLMForConditionalGeneration, spec, directory, placement, dtype)
+        tokenizer = None if words == directory else words
+        return Loaded(model, CogVLMProcessor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True))
+    _check_known(directory, spec)
+    model = _from_pretrained(_auto_class(directory, spec), spec, directory, placement, dtype)
+    return Loaded(model, _processor(directory, spec))
+
+
+def dtype_for(placement: Placement, num_weights: int) -> Any:
+    """The dtype to load in: as asked, else the checkpoint's own, else (on a CPU) what a CPU is good at."""
+    if placement.dtype != "auto":
+        return getattr(torch, placement.dtype)
+    if set(placement.device_map.values()) == {"cpu"}:
+        return torch.float32 if num_weights * 4 <= FULL_PRECISION_BYTES else torch.bfloat16
+    return "auto"
+
+
+def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any) -> Any:
+    # sdpa is transformers' own choice where a model has it; asked for by name, a model without it is refused
+    attention = {} if placement.attn == "sdpa" else {"attn_implementation": placement.attn}
+    try:
+        model, found = cls.from_pretrained(
+            directory,
+            device_map=dict(placement.device_map),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=spec.trust_remote_code and not spec.is_cogvlm,
+            **attention,
+        )
+    except RuntimeError as error:
+        if "size mismatch" not in str(error) and "ignore_mismatched_sizes" not in str(error):
+            raise
+        remedy = "Its config.json belongs to another model, or the files are of different versions."
+        raise BrokenCheckpoint("The weights do not match config.json", value=spec.name, remedy=remedy) from error
+    _check_loaded(model, found, spec, placement)
+    return model.eval()
+
+
+def _check_loaded(model: Any, found: Any, spec: ModelSpec, placement: Placement) -> None:
+    missing = sorted(found["missing_keys"]) + sorted(name for name, tensor in _tensors(model) if tensor.is_meta)
+    if missing:
+        value = f"{missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+        remedy = "Its weights and its config.json do not belong together; download it again."
+        raise BrokenCheckpoint(f"{spec.name} lacks weights", value=value, remedy=remedy)
+    if unexpected := sorted(found["unexpected_keys"]):
+        log.warning(
+            "%s has %d weights that its model does not use, such as %s", spec.name, len(unexpected), unexpected[0]
+        )
+    asked = {_device(name) for name in placement.device_map.values()}
+    astray = {str(tensor.device) for _, tensor in _tensors(model)} - asked
+    if astray:
+        remedy = "Choose a smaller model or another --placement; --offload allows the CPU."
+        raise DoesNotFit(
+            "Weights were placed where nobody asked for them", value=", ".join(sorted(astray)), remedy=remedy
+        )
+
+
+def _device(name: str) -> str:
+    device = torch.device(name)
+    return f"{device.type}:{device.index or 0}" if device.type == "cuda" else device.type
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def facts(model: Any) -> LoadFacts:
+    """Count what is resident; tensors that share memory (tied weights) count once."""
+    resident: dict[str, int] = {}
+    num_parameters, seen = 0, set()
+    for _, tensor in _tensors(model):
+        key = (tensor.device, tensor.data_ptr(), tensor.numel())
+        if key in seen or tensor.numel() == 0:
+            continue
+        seen.add(key)
+        device = str(tensor.device)
+        resident[device] = resident.get(device, 0) + tensor.numel() * tensor.element_size()
+        num_parameters += tensor.numel() if isinstance(tensor, torch.nn.Parameter) else 0
+    return LoadFacts(num_parameters, resident, str(model.dtype).removeprefix("torch."))
+
+
+def _check_known(directory: Path, spec: ModelSpec) -> None:
+    """Refuse a type of model that only its own remote code, or another version of transformers, could run."""
+    config = read_config(directory)
+    if config.get("model_type") in CONFIG_MAPPING or spec.trust_remote_code:
+        return
+    if "auto_map" in config:
+        raise UnsafeWeights(
+            "The model needs code from its own repository, which is not run unless you ask for it",
+            value=spec.name,
+            remedy="Read that code, then add --trust-remote-code and --revision with the commit you read.",
+        )
+    remedy = "Install a newer transformers, or choose another model."
+    raise ConfigError(
+        "This version of transformers does not know the model", value=config.get("model_type"), remedy=remedy
+    )
+
+
+def _auto_class(directory: Path, spec: ModelSpec) -> Any:
+    if spec.trust_remote_code:
+        offered = read_config(directory).get("auto_map", {})
+        if "AutoModelForCausalLM" in offered and "AutoModelForImageTextToText" not in offered:
+            return AutoModelForCausalLM
+        if offered:
+            return AutoModelForImageTextToText
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        remedy = "Choose an image-text-to-text model."
+        raise ConfigError("This model does not answer in words", value=config.model_type, remedy=remedy)
+    return AutoModelForImageTextToText
+
+
+def _processor(directory: Path, spec: ModelSpec) -> Any:
+    how = {"local_files_only": True, "trust_remote_code": spec.trust_remote_code}
+    try:
+        return AutoProcessor.from_pretrained(directory, **how)
+    except ImportError as error:
+        if "orchvision" not in str(error):
+            raise
+        log.info("torchvision is not installed: %s is prepared for pictures only, not for videos", spec.name)
+        return _processor_without_videos(directory)
+
+
+def _processor_without_videos(directory: Path) -> Any:
+    """The model's processor without the part that reads videos, which is all that needs torchvision."""
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    full: Any = PROCESSOR_MAPPING[type(config)]
+
+    class PicturesOnly(full):  # type: ignore[misc]
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+
+    readers = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
+    names = full.get_attributes()
+    parts = [
+        readers[name].from_pretrained(directory, local_files_only=True) if name in readers else None for name in names
+    ]
+    settings, how = full.get_processor_dict(directory, local_files_only=True)
+    return PicturesOnly.from_args_and_dict(parts, settings, **how)

@@ -1,0 +1,105 @@
+"""Turns a conversation into a model's input, so that nothing a user types can become structure.
+
+Owns the mapping onto chat templates, which pictures are kept, the defusing of special tokens in users' text and the
+check against the model's context. Knows nothing of generation. Lengths are tokens, sides pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from demo.catalog import ModelSpec
+from demo.errors import ContextTooLong, InvalidInput
+from demo.imaging import to_pil
+from demo.types import Message, Picture
+
+JOINER = "\N{WORD JOINER}"  # invisible and without width; it breaks up the spelling of a special token
+
+
+class Prompter:
+    """Prepares the input of one model."""
+
+    def __init__(self, processor: Any, spec: ModelSpec, *, context: int | None) -> None:
+        self._processor = processor
+        self._spec = spec
+        self._context = context
+        self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
+        # CogVLM's processor reads all text as text itself
+        self._special = _pattern(frozenset() if spec.is_cogvlm else special_words(processor))
+
+    def prepare(self, messages: Sequence[Message]) -> Any:
+        """The model's input (a mapping of tensors with one row) for a conversation that ends with the user's turn."""
+        self._refuse_at_a_glance(messages)
+        pictures = self._kept_pictures(messages)
+        turns = [self._turn(message, pictures) for message in messages]
+        if getattr(self._processor, "chat_template", None) is None:
+            return self._prepare_last(turns[-1])
+        try:
+            return self._processor.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            )
+        except jinja2.TemplateError as error:
+            remedy = "Start a new conversation without a system message."
+            raise InvalidInput(
+                "The model's chat template refuses this conversation", value=error, remedy=remedy
+            ) from None
+
+    def room(self, num_prompt: int, max_new_tokens: int) -> int:
+        """How many tokens the answer may have; raises `ContextTooLong` when there is no room for any."""
+        if self._context is None:
+            return max_new_tokens
+        if num_prompt >= self._context:
+            raise self._too_long(f"{num_prompt} tokens with {max_new_tokens} more for the answer, of {self._context}")
+        return min(max_new_tokens, self._context - num_prompt)
+
+    def _refuse_at_a_glance(self, messages: Sequence[Message]) -> None:
+        """Spare the tokenizer, which takes seconds for megabytes, what cannot fit even in the longest of its tokens."""
+        num_letters = sum(len("".join(message.text.split())) for message in messages)
+        if self._context is not None and num_letters > self._context * self._longest_word:
+            raise self._too_long(f"over {num_letters // self._longest_word} tokens, of {self._context}")
+
+    def _too_long(self, value: str) -> ContextTooLong:
+        remedy = "Ask a shorter question, or start a new conversation."
+        return ContextTooLong("The conversation is too long for this model", value=value, remedy=remedy)
+
+    def _kept_pictures(self, messages: Sequence[Message]) -> set[int]:
+        """The newest pictures, as many as the model takes, by identity."""
+        pictures = [picture for message in messages for picture in message.pictures]
+        return {id(picture) for picture in pictures[len(pictures) - min(len(pictures), self._spec.max_pictures) :]}
+
+    def _turn(self, message: Message, kept: set[int]) -> dict[str, Any]:
+        images = [{"type": "image", "image": self._image(p)} for p in message.pictures if id(p) in kept]
+        return {"role": message.speaker, "content": [*images, {"type": "text", "text": self.defused(message.text)}]}
+
+    def _image(self, picture: Picture) -> Image.Image:
+        image = to_pil(picture)
+        if self._spec.max_side is not None and max(image.size) > self._spec.max_side:
+            image.thumbnail((self._spec.max_side, self._spec.max_side), Image.Resampling.BICUBIC)
+        return image
+
+    def defused(self, text: str) -> str:
+        """The text with every special token's spelling broken up by a character nobody sees."""
+        return self._special.sub(lambda found: found[0][0] + JOINER + found[0][1:], text)
+
+    def _prepare_last(self, turn: dict[str, Any]) -> Any:
+        """Models that know no conversations get the last question with its pictures."""
+        images = [part["image"] for part in turn["content"] if part["type"] == "image"]
+        return self._processor(text=turn["content"][-1]["text"], images=images or None, return_tensors="pt")
+
+
+def special_words(processor: Any) -> frozenset[str]:
+    """The spellings that a tokenizer or its processor reads as structure: special tokens and places for pictures."""
+    tokenizer = processor.tokenizer
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    places = {value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)}
+    return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places} if len(word) > 1)
+
+
+def _pattern(words: frozenset[str]) -> re.Pattern[str]:
+    # the longest first: one token's spelling may begin another's
+    return re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or r"(?!)")

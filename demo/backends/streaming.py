@@ -1,0 +1,175 @@
+"""The way of an answer out of `generate()`: token by token, as whole characters, until it is told to stop.
+
+Owns the incremental decoding, the queue between the generating thread and the reader, and the translation of sampling
+settings. Knows nothing of loading and prompts. Seconds end in ``_s`` and count from the request.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
+
+from demo.types import Sampling, StopReason
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+MAX_HELD_TOKENS = 8  # the bytes of one character never come in more tokens; beyond, the bytes are no character
+# Special tokens that are an answer's own syntax for places, in the families that have any
+BOX_SYNTAX = re.compile(
+    r"<\W*/?(loc|patch_index|box|quad|point|object|ref|det|phrase|obj|poly|delimiter)", re.IGNORECASE
+)
+# What a model's own generation settings may still say; the rest (sampling, lengths, beams) is the request's to say
+KEPT_SETTINGS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+)
+
+
+class TextDecoder:
+    """Turns tokens into text as they come; yields only whole characters and never a hidden token."""
+
+    def __init__(self, tokenizer: Any, hidden: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._hidden = hidden
+        self._ids: list[int] = []  # a few tokens that were shown, for the spaces between, then those that were not
+        self._num_shown = 0
+        self._shown = ""  # the text of the former
+
+    def add(self, token: int) -> str:
+        """The text that this token completes, if any."""
+        if token in self._hidden:
+            return ""
+        self._ids.append(token)
+        text = self._decode(self._ids)
+        is_partial = text.endswith(REPLACEMENT) and len(self._ids) - self._num_shown < MAX_HELD_TOKENS
+        if is_partial or len(text) <= len(self._shown):
+            return ""
+        piece = text[len(self._shown) :]
+        self._ids = self._ids[self._num_shown :]
+        self._num_shown = len(self._ids)
+        self._shown = self._decode(self._ids)
+        return piece
+
+    def rest(self) -> str:
+        """What is left at the end; a character that was cut short is dropped."""
+        return self._decode(self._ids)[len(self._shown) :].rstrip(REPLACEMENT)
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+
+def hidden_tokens(tokenizer: Any) -> frozenset[int]:
+    """The ids of special tokens that say nothing to a reader; those that spell boxes stay."""
+    special = {token: entry.content for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
+    special.update(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return frozenset(token for token, word in special.items() if not BOX_SYNTAX.match(word))
+
+
+class Tap(BaseStreamer):  # type: ignore[misc]
+    """Between `generate()`, which runs in a thread and calls `put` and the tap itself, and the one who iterates.
+
+    As a stopping criterion it is asked once a token, so that a cancel takes effect with the next one.
+    """
+
+    def __init__(self, decoder: TextDecoder, cancelled: Callable[[], bool]) -> None:
+        self._decoder = decoder
+        self._cancelled = cancelled
+        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._started_s = time.perf_counter()
+        self._is_prompt = True  # the first thing put is the prompt
+        self._is_closed = False
+        self.was_cancelled = False
+        self.num_tokens = 0
+        self.last_token = -1
+        self.first_token_s = 0.0
+
+    def put(self, value: torch.Tensor) -> None:
+        if self._is_prompt:
+            self._is_prompt = False
+            return
+        token = int(value)  # (1,)
+        if not self.num_tokens:
+            self.first_token_s = self.elapsed_s
+        self.num_tokens += 1
+        self.last_token = token
+        if piece := self._decoder.add(token):
+            self._pieces.put(piece)
+
+    def end(self) -> None:
+        """Called by `generate()` when all is well; `finish` serves that case and the others."""
+
+    def finish(self) -> None:
+        """No more will come, for whatever reason."""
+        self._pieces.put(None)
+
+    def close(self) -> None:
+        """The reader has left: stop with the next token."""
+        self._is_closed = True
+
+    def __call__(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        self.was_cancelled = self.was_cancelled or self._cancelled()
+        stop = self.was_cancelled or self._is_closed
+        return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
+
+    def rest(self) -> str:
+        """Text held back until now; to be asked for when the generating thread has ended."""
+        return self._decoder.rest()
+
+    def __iter__(self) -> Iterator[str]:
+        while (piece := self._pieces.get()) is not None:
+            yield piece
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+    def reason(self, end_tokens: frozenset[int]) -> StopReason:
+        if self.was_cancelled:
+            return "cancelled"
+        return "stop" if self.last_token in end_tokens else "length"
+
+
+def neutral_settings(model: Any, tokenizer: Any) -> GenerationConfig:
+    """The model's generation settings without its opinions on sampling and length."""
+    own = model.generation_config
+    config = GenerationConfig(**{name: getattr(own, name, None) for name in KEPT_SETTINGS})
+    if config.eos_token_id is None:
+        config.eos_token_id = getattr(model.config.get_text_config(), "eos_token_id", None) or tokenizer.eos_token_id
+    if config.pad_token_id is None:
+        config.pad_token_id = min(end_tokens(config), default=0)
+    return config
+
+
+def end_tokens(config: GenerationConfig) -> frozenset[int]:
+    """The tokens that end an answer."""
+    ends = config.eos_token_id
+    return frozenset([ends] if isinstance(ends, int) else ends or ())
+
+
+def settings_for(sampling: Sampling, neutral: GenerationConfig, *, max_new_tokens: int) -> GenerationConfig:
+    """What `generate()` is told for one request."""
+    config = copy.copy(neutral)
+    config.max_new_tokens = max_new_tokens
+    config.do_sample = sampling.temperature > 0
+    config.num_beams = 1
+    if sampling.repetition_penalty != 1.0:
+        config.repetition_penalty = sampling.repetition_penalty
+    if config.do_sample:
+        config.temperature = sampling.temperature
+        config.top_p = sampling.top_p
+        config.top_k = sampling.top_k
+    return config
