@@ -55,7 +55,9 @@ def check_port(host: str, port: int) -> None:
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a port"
             remedy = f"({reason}) End what uses it, or choose another with --port."
-            raise ConfigError("The page cannot be served at this address", value=f"{host}:{port}", remedy=remedy) from None
+            raise ConfigError(
+                "The page cannot be served at this address", value=f"{host}:{port}", remedy=remedy
+            ) from None
 
 
 @contextlib.contextmanager
@@ -113,7 +115,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
     from demo.ui.security import Shield
     from demo.ui.theme import make_theme
 
-    return page.launch(
+    app, url, share_url = page.launch(
         server_name=config.host,
         server_port=config.port,
         share=config.share,
@@ -136,10 +138,12 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         ssr_mode=False,
         pwa=False,
     )
+    return app, url, share_url
 
 
 def _prepare_gradio() -> None:
     """gradio reads these once, when it is imported."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks itself whether it is up
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # else each request costs more than the last
     # gradio looks at its own address while it starts, which a proxy would not know

@@ -30,7 +30,7 @@ def add_health_routes(app: FastAPI, engine: Engine, queue_is_alive: Callable[[],
 
 
 def health(engine: Engine, queue_is_alive: bool) -> dict[str, Any]:
-    """"ok" once a replica can take a question, "loading" before, "failed" when none ever will."""
+    """ "ok" once a replica can take a question, "loading" before, "failed" when none ever will."""
     snapshot = engine.snapshot()
     states = [replica.state for replica in snapshot.replicas]
     if not queue_is_alive:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from demo.types import Region, Size
 
-# Characters that mean something to Markdown, LaTeX or autolinking. As entities they are only themselves.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-.!|~>$:@<&\"'=^]")
+# What means something to Markdown, LaTeX or autolinking, as entities only itself. No more than needed, because screen
+# readers are given the source.
+_SPECIAL = re.compile(r"[\\`*_\[\]<>&$~|@]|:(?=//)|(?<=www)\.")
+_FIRST = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")  # a heading, list or rule at the beginning
+_LIVE = re.compile(r"[\\\[\]<>&$]|!(?=\[)")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _OPEN_BOX = re.compile(r"\s*\[\[?[\d.,;\s\[]*$")  # the beginning of a box that is still being written
 
@@ -22,12 +25,18 @@ Segments = Sequence[tuple[str, str | None]]  # pieces of an answer and the label
 
 def verbatim_markdown(text: str) -> str:
     """Exactly these characters, whatever they would mean."""
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text).replace("\n", "<br>")
+    escaped = _SPECIAL.sub(lambda match: _entities(match[0]), text.strip())
+    escaped = _FIRST.sub(lambda match: match[1] + _entities(match[2]), escaped)
+    return escaped.replace("\n", "<br>")
 
 
 def formatted_markdown(text: str) -> str:
     """A model's text: emphasis, lists and headings work; HTML, links, pictures and formulas are only characters."""
-    return re.sub(r"[\\\[\]<>&$]", lambda match: f"&#{ord(match[0])};", text)
+    return _LIVE.sub(lambda match: _entities(match[0]), text)
+
+
+def _entities(text: str) -> str:
+    return "".join(f"&#{ord(character)};" for character in text)
 
 
 def answer_markdown(segments: Segments, colours: Mapping[str, str]) -> str:
@@ -49,8 +58,7 @@ def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: S
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("What", "x0", "y0", "x1", "y1"))
     caption = f"Pixels of the {size.width} x {size.height} picture, from its top left corner"
     return (
-        f"<table class='boxes'><caption>{caption}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<table class='boxes'><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
@@ -69,7 +77,9 @@ def _row(region: Region, colours: Mapping[str, str]) -> str:
 
 def _coloured(segments: Segments, colours: Mapping[str, str], escape: Callable[[str], str]) -> str:
     return "".join(
-        escape(text) if key is None else f"<span class='thing' style='--thing:{_colour(colours, key)}'>{escape(text)}</span>"
+        escape(text)
+        if key is None
+        else f"<span class='thing' style='--thing:{_colour(colours, key)}'>{escape(text)}</span>"
         for text, key in segments
     )
 

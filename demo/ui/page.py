@@ -35,9 +35,8 @@ def _heading(page: gr.Blocks, context: UiContext) -> None:
     def status() -> str:
         return status_html(context, len(page._queue))
 
-    gr.HTML(f"<h1>{TITLE}</h1>{about_html(context)}", elem_id="about")
-    line = gr.HTML(status_html(context), elem_id="status")
+    with gr.Row(elem_id="top"):
+        gr.HTML(f"<h1>{TITLE}</h1>{about_html(context)}", elem_id="about")
+        line = gr.HTML(status_html(context), elem_id="status")
     timer = gr.Timer(STATUS_S)
-    gr.on(
-        [page.load, timer.tick], status, None, line, queue=False, show_progress="hidden", api_visibility="private"
-    )
+    gr.on([page.load, timer.tick], status, None, line, queue=False, show_progress="hidden", api_visibility="private")

@@ -1,4 +1,4 @@
-"""What stands between the network and gradio: response headers, refused routes, a limit for every body, a hardened queue.
+"""What stands between the network and gradio: headers, refused routes, body limits, a hardened queue.
 
 Pure ASGI; knows nothing of the page or of models. Bytes are integers.
 """
@@ -42,13 +42,13 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 
-# Routes that fetch any address for anyone, draw icons of any size, or write a file per call; the page uses none of them.
+# Routes that fetch any address for anyone, draw icons of any size or write a file per call. The page uses none.
 _REFUSED = re.compile(r"/file[=/]\s*https?:|/proxy=|/pwa_icon/|/deep_link", re.IGNORECASE)
 
 SESSIONS = 100_000  # how many visitors' messages the queue keeps apart
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     """A body went over the limit while it was being read."""
 
 
@@ -77,7 +77,7 @@ class Shield:
 
         try:
             await self._app(scope, _limited(receive, _declared(scope), self._max_body_bytes), send_with_headers)
-        except _TooLarge:
+        except _TooLargeError:
             if not started:
                 await _answer(send, 413, b"The request is too large.")
 
@@ -117,11 +117,11 @@ def _limited(receive: Receive, declared: int, most: int) -> Receive:
     async def received() -> Message:
         nonlocal num_bytes
         if declared > most:
-            raise _TooLarge
+            raise _TooLargeError
         message = await receive()
         num_bytes += len(message.get("body", b""))
         if num_bytes > most:
-            raise _TooLarge
+            raise _TooLargeError
         return message
 
     return received

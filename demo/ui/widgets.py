@@ -24,7 +24,7 @@ MODEL_EVENTS = "model"  # the one concurrency id of everything that makes the mo
 
 
 def model_event(context: UiContext) -> dict[str, Any]:
-    """What every event that reaches the model is registered with; the lowest limit of an id would win, so all say it."""
+    """What every event that reaches the model is registered with; all say the same limit, for the lowest one wins."""
     return {"concurrency_id": MODEL_EVENTS, "concurrency_limit": context.engine.capacity}
 
 
@@ -69,7 +69,7 @@ def picture_input(label: str, name: str) -> gr.Image:
 def message_input(name: str) -> gr.MultimodalTextbox:
     """Text and pictures in one box. What a file is, is decided by opening it, not by its name."""
     box = gr.MultimodalTextbox(
-        placeholder="Ask about a picture: paste it, drop it here, or add it with the clip",
+        placeholder="Ask a question, add a picture",
         file_types=["image"],
         file_count="multiple",
         sources=["upload"],
@@ -118,7 +118,9 @@ def sampling_controls(default: Sampling = DEFAULT) -> SamplingControls:
     """A closed accordion that shows what is really used when nothing is touched."""
     with gr.Accordion("How the answer is chosen", open=False, elem_classes=["sampling"]), gr.Row():
         return SamplingControls(
-            temperature=gr.Slider(0, 2, default.temperature, step=0.05, label="Temperature", info="0: always the likeliest word"),
+            temperature=gr.Slider(
+                0, 2, default.temperature, step=0.05, label="Temperature", info="0: always the likeliest word"
+            ),
             top_p=gr.Slider(0.01, 1, default.top_p, step=0.01, label="Top p", info="1: off"),
             top_k=gr.Slider(0, 200, default.top_k, step=1, label="Top k", info="0: off"),
             max_new_tokens=gr.Slider(1, 2048, default.max_new_tokens, step=1, label="Most new tokens"),

@@ -60,11 +60,11 @@ def shown(steps: Generator[Answer, None, None]) -> Generator[Answer, None, None]
     answer = Answer()
     try:
         with closing(steps):
-            for answer in steps:  # noqa: UP028: the last one is needed below
+            for answer in steps:
                 yield answer
     except DemoError as error:
         yield replace(answer, state="failed", remark=str(error))
-    except Exception:  # noqa: BLE001: the request edge; the page goes on whatever happened
+    except Exception:  # the request edge: the page goes on whatever happened
         log.exception("a request of the page failed")
         yield replace(answer, state="failed", remark="Something went wrong in the demo. Its log has the details.")
 
@@ -131,9 +131,13 @@ def _waiting(ping: Ping) -> str:
 
 
 def _cost(usage: Usage, reason: str) -> str:
-    parts = [f"{usage.completion_tokens} tokens", f"first after {usage.first_token_s:.2f} s"]
+    parts = [f"{usage.completion_tokens} tokens", f"first after {_duration(usage.first_token_s)}"]
     if usage.tokens_per_s:
         parts.insert(1, f"{usage.tokens_per_s:.0f} tokens/s")
     if reason == "length":
         parts.append("cut off at the limit of new tokens")
     return " · ".join(parts)
+
+
+def _duration(seconds_s: float) -> str:
+    return f"{seconds_s * 1000:.0f} ms" if seconds_s < 1 else f"{seconds_s:.1f} s"

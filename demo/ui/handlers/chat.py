@@ -7,7 +7,7 @@ the pictures as they were uploaded, never the copies with boxes.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,6 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.answering import Answer, answering, shown
 from demo.ui.pictures import PictureStore
-
 
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the text's direction
 
@@ -123,6 +122,4 @@ def _merged(turn: Turn, step: Answer, *, left_out: bool) -> Turn:
     remark = step.remark
     if left_out and turn.pictures and step.state == "done":
         remark += " · earlier turns, about another picture, were left out"
-    return replace(
-        turn, state=step.state, answer=step.text, regions=step.regions, drawn=step.drawn, remark=remark
-    )
+    return replace(turn, state=step.state, answer=step.text, regions=step.regions, drawn=step.drawn, remark=remark)

@@ -12,7 +12,14 @@ from demo.ui.context import UiContext
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
-from demo.ui.widgets import SamplingControls, example_buttons, picture_input, quick_event, sampling_controls, unavailable
+from demo.ui.widgets import (
+    SamplingControls,
+    example_buttons,
+    picture_input,
+    quick_event,
+    sampling_controls,
+    unavailable,
+)
 
 _LABELS = {"short": "Short", "detailed": "Detailed", "grounded": "With boxes"}
 

@@ -32,12 +32,14 @@ from demo.ui.widgets import (
 )
 
 _COPY_JS = """() => {
-  const answers = document.querySelectorAll('#conversation .bot .answer');
-  const text = answers.length ? answers[answers.length - 1].innerText : '';
+  const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
+  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure'));
+  const text = answers.length ? answers[answers.length - 1].innerText.trim() : '';
   if (navigator.clipboard) navigator.clipboard.writeText(text);
 }"""
 
-_WELCOME = "### Ask about a picture\nAdd one below and type a question. Boxes in an answer are drawn on a copy."
+_WELCOME = """### Ask about a picture
+Paste it, drop it on the box below, or add it with the clip. Boxes in an answer are drawn on a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _wire(tab: ChatTab, context: UiContext) -> None:
     tab.box.stop(_stop, tab.conversation, tab.outputs, cancels=running, **quick_event())
     tab.undo.click(_undo, tab.conversation, tab.outputs, **quick_event())
     tab.clear.click(_clear, None, tab.outputs, cancels=running, **quick_event())
+    tab.chatbot.clear(_clear, None, tab.outputs, cancels=running, **quick_event())
     tab.copy.click(None, None, None, js=_COPY_JS)
 
 
@@ -155,7 +158,9 @@ def _not_taken(conversation: Conversation) -> list[Any]:
     return _view(conversation, notice=_BUSY)
 
 
-_BUSY = "All places in the queue are taken, or the connection was lost. Your question is kept; send it again in a moment."
+_BUSY = (
+    "All places in the queue are taken, or the connection was lost. Your question is kept; send it again in a moment."
+)
 
 
 # --- how a conversation looks
@@ -203,7 +208,7 @@ def _question(turn: Turn) -> dict[str, Any]:
 def _answer(turn: Turn) -> dict[str, Any]:
     content: list[Any] = []
     if turn.answer:
-        content.append(f"<div class='answer'>\n\n{_text(turn)}\n\n</div>")
+        content.append(_text(turn))
     if turn.drawn:
         names = ", ".join(dict.fromkeys(region.label for region in turn.regions))
         content.append({"path": turn.drawn, "alt_text": f"The picture with boxes around: {names}"})

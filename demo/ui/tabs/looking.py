@@ -58,7 +58,7 @@ def switch(name: str, prefix: str) -> Switch:
 
 
 def result_parts(prefix: str, hint: str) -> Result:
-    text = gr.HTML(f"<p class='line empty'>{hint}</p>", elem_id=f"{prefix}-text")
+    text = gr.HTML(f"<p class='line hint'>{hint}</p>", elem_id=f"{prefix}-text")
     line = gr.HTML(elem_id=f"{prefix}-line")
     drawn = gr.Image(
         label="Boxes, drawn on a copy",
