@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from demo.catalog import CATALOG, ModelSpec
 from demo.cli import ShowPlan
 from demo.config import EngineConfig
 from demo.engine.devices import Device, detect, parse_assumed
 from demo.engine.manager import measure, resolve_roles
-from demo.engine.planner import Flags, Plan, assess, gib
+from demo.engine.planner import Flags, Plan, assess, gib, left_by
 from demo.errors import DoesNotFit
 
 
@@ -46,14 +45,9 @@ def _plans(config: EngineConfig, devices: Sequence[Device]) -> list[Plan]:
     plans = []
     for spec in dict.fromkeys(resolve_roles(config).values()):
         plan = assess(measure(spec), devices, Flags.of(config))
-        devices = [_less(device, plan) for device in devices]
+        devices = left_by(plan, devices)
         plans.append(plan)
     return plans
-
-
-def _less(device: Device, taken: Plan) -> Device:
-    used = sum(replica.devices.get(device.id, 0) for replica in taken.replicas)
-    return replace(device, free_bytes=max(0, device.free_bytes - used))
 
 
 def _as_json(plans: Sequence[Plan]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What all tests share: at the end of the session no worker process may be left."""
+"""What all tests share: at the end of the session no worker process may be left, and CI skips no browser test."""
 
 import os
 import time
@@ -16,6 +16,15 @@ def no_worker_outlives_the_session():
     while (left := workers_of(os.getpid())) and time.monotonic() < end_s:
         time.sleep(0.05)
     assert not left, f"worker processes were left behind: {left}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Without a browser the page's tests are skipped; where CI is set, one is expected and a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and item.get_closest_marker("browser"):
+        report.outcome = "failed"
+    return report
 
 
 def workers_of(parent: int) -> list[int]:
