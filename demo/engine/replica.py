@@ -1,6 +1,6 @@
 """One copy of a model in a process of its own, and the thread that looks after it.
 
-Owns the process's life (start, watch, restart with a growing delay, give up, close), its pipe, and the requests it
+Owns the decisions in a worker's life (start, watch, restart with a growing delay, give up, close) and the requests it
 holds. Knows nothing of queues of users, plans or pages. Seconds end in ``_s``.
 """
 
@@ -9,41 +9,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
-import queue
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from typing import Literal
 
-from demo.engine import worker
 from demo.engine.answer import Answer
-from demo.engine.events import Cancel, Command, Done, Failed, Generate, Loading, Ready, Shutdown, Token, WorkerEvent
+from demo.engine.events import Cancel, Done, Failed, Generate, Loading, Ready, Shutdown, Token, WorkerEvent
+from demo.engine.process import WorkerProcess
 from demo.engine.worker import WorkerJob
 from demo.errors import DemoError, InvalidInput, ReplicaDied, ShuttingDown, from_kind
 from demo.types import GenerateRequest
 
 State = Literal["starting", "loading", "idle", "busy", "failed", "closed"]
 
-REAP_S = 1.0  # for a process whose pipe has ended to end as well
-TERMINATE_S = 0.5  # for a process that was told to end, before it is told louder
-
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """A worker that died starts again after ``first_s``, 2 x, 4 x ... until ``limit`` deaths within ``window_s``."""
+    """A worker that died starts again after ``first_s``, and after twice as long each time it died without an answer.
+
+    Only a model that fails to load ``max_failed_loads`` times in a row is given up. One that loads is always started
+    again: else a single picture that kills its worker would end the demo for everyone.
+    """
 
     first_s: float = 0.5
     cap_s: float = 30.0
-    limit: int = 5
-    window_s: float = 300.0
+    max_failed_loads: int = 5
 
     def delay_s(self, deaths: int) -> float:
         return min(self.cap_s, self.first_s * 2.0 ** (deaths - 1))
@@ -88,10 +83,12 @@ class ProcessReplica:
         devices = tuple(sorted(set(job.placement.device_map.values())))
         self._snapshot = ReplicaSnapshot(replica_id, job.spec.name, "starting", "", None, devices)
         self._failure: DemoError | None = None
+        self._deaths_in_a_row = 0  # since the last answer that ended well
+        self._failed_loads = 0  # since the last that succeeded
         self._load_error = ""  # of the process that runs now, where a restart might help
         self._lock = threading.Lock()  # guards the two below; held for a few lines only, never while waiting
         self._answers: dict[str, Answer] = {}  # all that the worker has not yet reported the end of
-        self._outbox: _Outbox | None = None  # there while the worker is ready
+        self._process: WorkerProcess | None = None  # there while it is ready
         self._last_event_s = 0.0
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = multiprocessing.Pipe(duplex=False)
@@ -104,7 +101,7 @@ class ProcessReplica:
 
     @property
     def is_ready(self) -> bool:
-        return self._outbox is not None
+        return self._process is not None
 
     @property
     def failure(self) -> DemoError | None:
@@ -122,13 +119,13 @@ class ProcessReplica:
         with self._lock:
             if request.request_id in self._answers:
                 raise InvalidInput("A request with this id is running already", value=request.request_id)
-            outbox = self._outbox
-            if outbox is not None:
+            process = self._process
+            if process is not None:
                 if not self._answers:
                     self._last_event_s = time.monotonic()
                 self._answers[request.request_id] = answer
-                outbox.put(Generate(request))
-        if outbox is None:  # it died between the lease and now
+                process.send(Generate(request))
+        if process is None:  # it died between the lease and now
             answer.end(_died("the process is being restarted"), is_lost=True)
         return answer
 
@@ -148,9 +145,9 @@ class ProcessReplica:
         return not self._thread.is_alive()
 
     def _cancel(self, request_id: str) -> None:
-        outbox = self._outbox
-        if outbox is not None:
-            outbox.put(Cancel(request_id))
+        process = self._process
+        if process is not None:
+            process.send(Cancel(request_id))
 
     # --- the supervising thread. It lives as long as the replica does: Linux ends a worker with the thread that started
     # it (PR_SET_PDEATHSIG), not with the process.
@@ -158,16 +155,15 @@ class ProcessReplica:
     def _supervise(self) -> None:
         if hasattr(signal, "pthread_sigmask"):  # inherited: Ctrl-C must not reach a worker before it can ignore it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        deaths: deque[float] = deque()
         while not self._closing.is_set():
             reason = self._run_worker()
             if self._closing.is_set() or self._failure is not None:
                 break
-            self._mourn(deaths, reason)
+            self._mourn(reason)
             if self._failure is not None:
                 break
             self._set(state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, resident_bytes={})
-            self._closing.wait(self._restart.delay_s(len(deaths)))
+            self._closing.wait(self._restart.delay_s(self._deaths_in_a_row))
         if self._failure is None:
             self._set(state="closed", detail="", resident_bytes={})
         else:
@@ -175,66 +171,51 @@ class ProcessReplica:
         self._wake_reader.close()
         self._wake_writer.close()
 
-    def _mourn(self, deaths: deque[float], reason: str) -> None:
-        """Count a death, and give up where there were too many."""
-        now_s = time.monotonic()
-        deaths.append(now_s)
-        while deaths[0] < now_s - self._restart.window_s:
-            deaths.popleft()
+    def _mourn(self, reason: str) -> None:
+        """Count a death, and give up on a model that does not even load."""
         log.warning("replica %d of %s: %s", self._snapshot.replica_id, self._job.spec.name, reason)
         self._set(deaths=self._snapshot.deaths + 1)
-        if len(deaths) >= self._restart.limit:
+        self._deaths_in_a_row += 1
+        self._failed_loads += 1
+        if self._failed_loads >= self._restart.max_failed_loads:
             self._failure = ReplicaDied(
-                f"The model's process ended {len(deaths)} times in a short while, so it is not started again",
+                f"The model could not be loaded {self._failed_loads} times in a row, so it is not tried again",
                 value=reason,
                 remedy="The server's log says more; restart the demo once the cause is gone.",
             )
 
     def _run_worker(self) -> str:
         """Start a process, serve with it until it ends, and say in a few words why it did."""
-        context = multiprocessing.get_context("spawn")
-        connection, theirs = context.Pipe()
-        name = f"worker-{self._snapshot.replica_id}"
-        process = context.Process(target=worker.main, args=(theirs, self._job, os.getpid()), name=name, daemon=True)
         try:
-            process.start()
+            process = WorkerProcess(self._job, name=f"worker-{self._snapshot.replica_id}")
         except OSError as error:
-            connection.close()
             return f"it could not be started ({error.strerror})"
-        finally:
-            theirs.close()  # so that the pipe ends when the worker does
         self._set(state="starting", detail="starting the model's process")
-        outbox = _Outbox(connection)
-        stalled = self._watch(process, connection, outbox)
+        has_stalled = self._watch(process)
         with self._lock:
-            self._outbox = None
+            self._process = None
         if self._closing.is_set():
             self._end_answers(lambda: ShuttingDown("The demo is stopping", remedy="Ask again once it is back."))
-            outbox.put(Shutdown())
-        reason = _reap(process, at_once=stalled)
-        reason, self._load_error = self._load_error or reason, ""
-        outbox.close()
-        connection.close()
-        if stalled:
+            process.send(Shutdown())
+        reason = process.end(at_once=has_stalled)
+        if has_stalled:
             reason = f"it made no progress for {self._stall_s:g} s"
-        self._end_answers(lambda: _died(reason), is_lost=not stalled)
+        reason, self._load_error = self._load_error or reason, ""
+        self._end_answers(lambda: _died(reason), is_lost=not has_stalled)
         return reason
 
-    def _watch(self, process: SpawnProcess, connection: Connection, outbox: _Outbox) -> bool:
+    def _watch(self, process: WorkerProcess) -> bool:
         """Pass on what the worker says until it ends or the replica closes; True when it had to be given up."""
         while not self._closing.is_set():
-            ready = wait([connection, process.sentinel, self._wake_reader], timeout=self._patience_s())
-            if connection in ready:
-                try:
-                    event = connection.recv()
-                except (EOFError, OSError):
-                    return False
-                self._last_event_s = time.monotonic()
-                self._take(event, outbox)
-            elif process.sentinel in ready:
+            try:
+                event = process.listen(self._wake_reader, timeout_s=self._patience_s())
+            except EOFError:
                 return False
-            elif not ready and self._patience_s() == 0.0:
-                return True
+            if event is not None:
+                self._last_event_s = time.monotonic()
+                self._take(event, process)
+            elif self._patience_s() == 0.0:
+                return not self._closing.is_set()
         return False
 
     def _patience_s(self) -> float:
@@ -243,21 +224,23 @@ class ProcessReplica:
             return self._stall_s
         return max(0.0, min(self._last_event_s + self._stall_s - time.monotonic(), self._stall_s))
 
-    def _take(self, event: WorkerEvent, outbox: _Outbox) -> None:
+    def _take(self, event: WorkerEvent, process: WorkerProcess) -> None:
         if isinstance(event, Token):
             if (answer := self._answers.get(event.request_id)) is not None:
                 answer.add(event)
         elif isinstance(event, Done):
             speed = event.usage.tokens_per_s or self._snapshot.tokens_per_s
             self._set(served=self._snapshot.served + 1, tokens_per_s=speed)
+            self._deaths_in_a_row = 0
             self._end_answer(event.request_id, event)
         elif isinstance(event, Failed):
             self._take_failure(event)
         elif isinstance(event, Loading):
             self._set(state="loading", detail=event.stage, fraction=event.fraction)
         elif isinstance(event, Ready):
+            self._failed_loads = 0
             with self._lock:
-                self._outbox = outbox
+                self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
             self._set(state="idle", detail="", fraction=None, **facts)
@@ -290,46 +273,6 @@ class ProcessReplica:
         self._on_change()
 
 
-class _Outbox:
-    """Sends commands from a thread of its own, so that nobody who asks or cancels waits for a full pipe."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
-        threading.Thread(target=self._send, name="outbox", daemon=True).start()
-
-    def put(self, command: Command) -> None:
-        self._commands.put(command)
-
-    def close(self) -> None:
-        self._commands.put(None)
-
-    def _send(self) -> None:
-        with contextlib.suppress(OSError):  # the worker is gone; the supervising thread knows
-            while (command := self._commands.get()) is not None:
-                self._connection.send(command)
-
-
 def _died(reason: str) -> ReplicaDied:
     remedy = "It is being restarted; try again in a moment."
     return ReplicaDied("The process that was answering ended", value=reason, remedy=remedy)
-
-
-def _reap(process: SpawnProcess, *, at_once: bool) -> str:
-    """See a process to its end, by force where it takes too long, and say how it ended."""
-    if at_once:
-        process.kill()
-    process.join(REAP_S)
-    if process.is_alive():
-        process.terminate()
-        process.join(TERMINATE_S)
-    if process.is_alive():
-        process.kill()
-    process.join()
-    code = process.exitcode
-    process.close()
-    if code == -signal.SIGKILL:
-        return "killed (signal 9), most often by the system running out of memory"
-    if code is not None and code < 0:
-        return f"killed by signal {-code}"
-    return f"exit code {code}"

@@ -128,6 +128,7 @@ class Sender:
 
 def _load(job: WorkerJob, sender: Sender) -> Backend:
     started_s = time.monotonic()
+    sender.send(Loading("importing the libraries"))
     backend = _backend(job.spec.backend)
     facts = backend.load(job.spec, job.placement, lambda stage, fraction: sender.send(Loading(stage, fraction)))
     seconds_s = time.monotonic() - started_s

@@ -165,7 +165,7 @@ def test_a_load_that_fails_for_good_is_reported_and_not_tried_again(start):
 
 @pytest.mark.parametrize(("how", "reason"), [("exit", "exit code 3"), ("error", "could not be loaded")])
 def test_a_crash_loop_ends_in_a_failed_state_with_the_reason(start, how, reason):
-    manager = start(wait=False, fail_load=how, restart=RestartPolicy(first_s=0.01, cap_s=0.02, limit=3))
+    manager = start(wait=False, fail_load=how, restart=RestartPolicy(first_s=0.01, max_failed_loads=3))
     with pytest.raises(DemoError, match=reason):
         list(manager.stream(ask()))
     snapshot = manager.snapshot().replicas[0]
@@ -174,6 +174,14 @@ def test_a_crash_loop_ends_in_a_failed_state_with_the_reason(start, how, reason)
     with pytest.raises(DemoError, match="3 times"):
         list(manager.stream(ask()))
     assert time.monotonic() - started_s < 1.0  # nobody waits for a model that will not come
+
+
+def test_requests_that_kill_their_worker_do_not_end_the_service_for_others(start):
+    manager = start(die_at=1, restart=RestartPolicy(first_s=0.01, cap_s=0.02, max_failed_loads=2))
+    for _ in range(4):
+        with pytest.raises(ReplicaDied, match="being restarted"):
+            list(manager.stream(ask()))
+    assert manager.wait_ready(READY_S)
 
 
 def test_a_load_that_crashes_once_is_tried_again(start, tmp_path):
@@ -200,16 +208,17 @@ def test_an_unknown_error_is_told_without_its_details_and_the_process_goes_on(st
 
 
 def test_a_generation_that_hangs_is_ended_by_the_watchdog(start, tmp_path):
-    manager = start(hang_at=1, stall_s=0.5, once=tmp_path / "hung")
-    with pytest.raises(ReplicaDied, match=r"no progress for 0\.5 s"):
+    manager = start(hang_at=1, stall_s=1.5, once=tmp_path / "hung")
+    with pytest.raises(ReplicaDied, match=r"no progress for 1\.5 s"):
         list(manager.stream(ask()))
     assert text_of(manager.stream(ask()))
 
 
 def test_a_cancelled_request_that_hangs_does_not_hold_the_slot_for_ever(start, tmp_path):
-    manager = start(hang_at=1, stall_s=0.5, once=tmp_path / "hung")
+    manager = start(hang_at=1, stall_s=1.5, once=tmp_path / "hung")
     stream = manager.stream(ask())
     first(stream, Token)
+    first(stream, Ping)  # by now it hangs
     stream.close()
     assert text_of(manager.stream(ask()))
 
@@ -323,7 +332,8 @@ def run_script(tmp_path, body):
         textwrap.dedent(head) + 'if __name__ == "__main__":\n' + textwrap.indent(textwrap.dedent(body), "    ")
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, str(script)], env=environ, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(script)]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 @pytest.mark.parametrize("option", ["token_s=0.05&tokens=8000", "deaf_s=600", "load_s=600"])
@@ -340,6 +350,25 @@ def test_workers_end_when_the_parent_is_killed(tmp_path, option):
         assert Path(f"/proc/{worker}").exists()
         parent.kill()
         assert until(lambda: not is_running(worker), timeout_s=3.0)
+
+
+@pytest.mark.parametrize("wait", ["", "manager.wait_ready(60)"], ids=["at once", "when it is ready"])
+def test_ctrl_c_reaches_the_program_and_not_its_workers(tmp_path, wait):
+    body = f"""
+        manager = ModelManager(EngineConfig(models=(ModelChoice("fake"),)))
+        manager.start()
+        {wait}
+        try:
+            print("press", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print(list(manager.stream(ask()))[-1].reason, manager.snapshot().replicas[0].deaths)
+    """
+    with run_script(tmp_path, body) as program:
+        assert program.stdout.readline() == "press\n"
+        os.killpg(program.pid, signal.SIGINT)
+        output, _ = program.communicate(timeout=READY_S)
+    assert output.split() == ["stop", "0"]
 
 
 def test_a_program_that_forgets_to_close_ends_without_leaving_a_worker(tmp_path):
