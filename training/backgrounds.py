@@ -1,7 +1,7 @@
 """What lies behind the things of a scene, as numbers: flat colours, gradients, photographs, clutter; and picture noise.
 
 Owns: the layout of a background's parameters, how they are sampled, and the procedural texture tiles.
-Does not know: things, nouns, torch. Units: places are fractions of the picture, colours 0..1, blur in pixels of a 224 picture.
+Does not know: things, nouns, torch. Units: places are fractions of the picture, colours 0..1, blur in pixels.
 Everything a background shows is never named: abstract shapes, strokes like text, cut-out patches, photographs.
 """
 
@@ -98,7 +98,7 @@ def _paint_base(rng: np.random.Generator, values: FloatArray, avoid: FloatArray)
 
 
 def _far_colour(rng: np.random.Generator, avoid: FloatArray, distance: float = 0.22) -> FloatArray:
-    """Any colour, pastel as often as strong, that is not close to those of the things. A few tries, then whatever comes."""
+    """Any colour, pale ones more often, not close to those of the things. A few tries, then whatever comes."""
     tries = rng.random((6, 3))
     colours = from_hsl(tries[:, 0] * 360, tries[:, 1] ** 1.5, 0.08 + 0.9 * tries[:, 2] ** 0.7)  # (6, 3)
     if not len(avoid):

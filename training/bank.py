@@ -24,11 +24,11 @@ IntArray = npt.NDArray[np.int64]
 
 CACHE = Path(__file__).resolve().parent / "cache"
 # Mirrored letters and digits are seldom met, and look wrong.
-HAVE_TEXT = frozenset(
-    ("alarm clock", "ambulance", "banknote", "book", "bus", "calendar", "clipboard", "compass", "credit card", "die")
-    + ("keyboard", "map", "money bag", "musical note", "newspaper", "police car", "ruler", "scale", "stop sign", "taxi")
-    + ("ticket", "watch", "billiard ball", "hospital", "floppy disk", "globe", "medal", "trophy", "yo-yo")
-)
+HAVE_TEXT = frozenset((
+    "alarm clock", "ambulance", "banknote", "book", "bus", "calendar", "clipboard", "compass", "credit card", "die",
+    "keyboard", "map", "money bag", "musical note", "newspaper", "police car", "ruler", "scale", "stop sign",
+    "taxi", "ticket", "watch", "billiard ball", "hospital", "floppy disk", "globe", "medal", "trophy", "yo-yo",
+))  # fmt: skip
 # Above this share of a sprite in a colour, the sprite is of that colour already.
 ALREADY_SHARE = 0.3
 COLOURLESS_CHROMA = 0.02
@@ -82,7 +82,9 @@ class Bank:
         shares = np.array([look[2] for look in looks], np.float32)  # (N, colours)
         chroma = np.array([look[3] for look in looks], np.float32)
         paintable = (shares < ALREADY_SHARE) & (np.arange(len(COLOURS)) != natural[noun][:, None])
-        colourless = np.array([bool(chroma[style == i].sum() < COLOURLESS_CHROMA * (style == i).sum()) for i in range(len(styles))])
+        colourless = np.array(
+            [bool(chroma[style == i].sum() < COLOURLESS_CHROMA * (style == i).sum()) for i in range(len(styles))]
+        )
         has_text = np.array([entry.name in HAVE_TEXT for entry in nouns])
         return cls(
             rgba,
@@ -103,7 +105,7 @@ class Bank:
 
     @classmethod
     def synthetic(cls, nouns: int = 6, styles: int = 2) -> Bank:
-        """Coloured shapes in place of emoji, for tests and smoke runs: real to sampler and renderer, needs no download."""
+        """Coloured shapes in place of emoji, for tests and smoke runs: nothing to download."""
         entries = _SHAPES[:nouns]
         rgba = np.stack([_drawn(i, s) for s in range(styles) for i in range(len(entries))])
         return cls.of(
@@ -117,8 +119,8 @@ class Bank:
         )
 
     def style_ids(self, split: str) -> tuple[int, ...]:
-        """The styles of a split."""
-        return tuple(i for i, of in enumerate(self.split) if of == split)
+        """The styles of a split that have any drawing."""
+        return tuple(i for i, of in enumerate(self.split) if of == split and (self.style == i).any())
 
 
 def _natural(colour: str) -> int:
@@ -181,7 +183,7 @@ _SHAPE_HUES = (0, 225, 180, 130, 40, 280)
 
 def _drawn(index: int, style: int) -> ByteArray:
     """A shape in its colour; each style has its own lightness and rim."""
-    side, low, high = SIDE * 4, 8, SIDE * 4 - 8
+    side, low, high = SIDE * 2, 4, SIDE * 2 - 5
     mask = Image.new("L", (side, side))
     draw = ImageDraw.Draw(mask)
     third, two_thirds, middle = side // 3, 2 * side // 3, side // 2
@@ -198,7 +200,7 @@ def _drawn(index: int, style: int) -> ByteArray:
         draw.ellipse((third, third, two_thirds, two_thirds), fill=0)
     if index == 5:
         draw.rectangle((low, third, high, two_thirds), fill=255)
-    core = mask.filter(ImageFilter.MinFilter(41))
+    core = mask.filter(ImageFilter.MinFilter(17))
     light = 0.45 + 0.15 * style
     hue = _SHAPE_HUES[index]
     rim, inner = (tuple(int(255 * v) for v in from_hsl(hue, 0.8, value)) for value in (light - 0.2, light))

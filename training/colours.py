@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
+LUMINANCE = np.array(LUMINANCE_WEIGHTS, np.float32)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ COLOURS: tuple[str, ...] = tuple(PAINTS)
 
 # (hue from, below) -> index of the colour, by the lightness that decides between two.
 _HUES = ((14, "red", "pink", 0.70), (42, "brown", "orange", 0.42), (70, "brown", "yellow", 0.30))
-_COLD_HUES = ((165, "green"), (255, "blue"), (298, "purple"), (345, "pink"), (361, "red"))
+_COLD_HUES = ((165, "green"), (255, "blue"), (298, "purple"), (345, "pink"))
 
 
 def hue_direction(hue: npt.ArrayLike) -> FloatArray:
@@ -84,4 +85,4 @@ def _name_hues(hue: FloatArray, light: FloatArray) -> npt.NDArray[np.int64]:
     for end, colour in _COLD_HUES:
         named = np.where((hue >= start) & (hue < end), COLOURS.index(colour), named)
         start = end
-    return named
+    return np.where(hue >= 345, np.where(light < 0.7, COLOURS.index("red"), COLOURS.index("pink")), named)

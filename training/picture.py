@@ -60,13 +60,14 @@ def _blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
     for axis in (2, 3):
         pad = (BLUR_REACH, BLUR_REACH, 0, 0) if axis == 3 else (0, 0, BLUR_REACH, BLUR_REACH)
         padded, side = functional.pad(pictures, pad, mode="replicate"), pictures.shape[axis]
-        shifted = [padded.narrow(axis, i, side) * _cube(weights[:, i]) for i in range(len(offsets))]
-        pictures = torch.stack(shifted).sum(0)
+        pictures = padded.narrow(axis, 0, side) * _cube(weights[:, 0])
+        for i in range(1, len(offsets)):
+            pictures = pictures + padded.narrow(axis, i, side) * _cube(weights[:, i])
     return pictures
 
 
 def _compressed(pictures: Tensor, strength: Tensor, coarse_chroma: Tensor) -> Tensor:
-    """What JPEG leaves: 8 x 8 cosine blocks rounded to the standard's steps times `strength`; untouched where it is 0."""
+    """What JPEG leaves: 8 x 8 cosine blocks rounded to the standard's steps times `strength`; 0 is none."""
     device = pictures.device
     ycc = _mixed(pictures * 255 - 128, _TO_YCC)
     coarse = functional.interpolate(functional.avg_pool2d(ycc[:, 1:], 2), scale_factor=2, mode="nearest")

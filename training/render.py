@@ -2,8 +2,8 @@
 
 Owns: how the numbers of `scenes.LAYER` and `backgrounds.BACKGROUND` become pixels, and which thing owns which patch.
 Does not know: nouns, texts, how scenes are sampled. Units: pixels 0..255 in the result, colours 0..1 inside.
-Everything is arithmetic on (B, S, S) planes and reads from pyramids: on a GPU a few compiled kernels draw the whole batch;
-on a CPU pictures are drawn one by one, each thing only where it lies. Same numbers and seed, same pictures.
+Everything is arithmetic on (B, S, S) planes and reads from pyramids: on a GPU a few compiled kernels draw a
+whole batch; on a CPU pictures are drawn one by one, each thing only where it lies. Same numbers, same pictures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.backgrounds import (
     make_tiles,
 )
 from training.bank import Bank, Photos
-from training.colours import LUMINANCE
+from training.colours import LUMINANCE_WEIGHTS
 from training.columns import Columns
 from training.picture import degrade
 from training.pyramid import Pyramid, read, read_level
@@ -39,7 +39,7 @@ from training.scenes import LAYER
 PATCH_PX = 14
 HALO_REACH = 0.25  # of the sprite's square: how far a shadow or outline may reach beyond it
 Planes = tuple[Tensor, Tensor, Tensor]  # red, green, blue, each (B, H, W)
-SHAPES_AT_ONCE = 5
+SHAPES_AT_ONCE = 2  # more in one kernel take longer to compile than they save
 
 
 def textures_of(photos: Photos, split: str) -> Textures:
@@ -345,7 +345,7 @@ def _toned(p: Tensor, colours: list[Tensor]) -> list[Tensor]:
 
 def _painted(p: Tensor, colours: list[Tensor]) -> list[Tensor]:
     """The drawing's light and dark in one hue, where the thing is painted."""
-    light = sum(weight * value for weight, value in zip(LUMINANCE.tolist(), colours, strict=True))
+    light = sum(weight * value for weight, value in zip(LUMINANCE_WEIGHTS, colours, strict=True))
     light = light * _plane(p[:, LAYER["light_gain"]]) + _plane(p[:, LAYER["light_bias"]])
     light = torch.minimum(torch.maximum(light, _plane(p[:, LAYER["light_low"]])), _plane(p[:, LAYER["light_high"]]))
     chroma = _plane(p[:, LAYER["saturation"]]) * (1 - (2 * light - 1).abs())

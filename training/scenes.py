@@ -8,7 +8,7 @@ The same generator state gives the same scene. A scene takes a fraction of a mil
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ __all__ = ["COLOURS", "LAYER", "MAX_THINGS", "Scene", "SceneConfig", "Thing", "s
 FloatArray = npt.NDArray[np.float32]
 
 MAX_THINGS = 8
+SMALLEST = 0.13  # longest side that is still easy to recognise in 224 pixels
 KINDS = ("plain", "photo", "clutter")
 
 # `inverse` maps a place in the picture to a place in the sprite's square, both 0..1, (2, 3) row by row.
@@ -53,7 +54,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`things[i]` is drawn by layer i, later ones on top. `aspect` is width / height of the picture before squashing."""
+    """`things[i]` is drawn by layer i, later ones on top. `aspect` is width / height before squashing."""
 
     things: tuple[Thing, ...]
     kind: str
@@ -85,9 +86,8 @@ def sample_scene(rng: np.random.Generator, bank: Bank, config: SceneConfig) -> t
     layers = np.zeros((MAX_THINGS, LAYER.width), np.float32)
     boxes: list[tuple[float, float, float, float]] = []
     if len(sprites):
-        forward, base, keep = _place(rng, bank, sprites, config, aspect)
+        forward, boxes, keep = _place(rng, bank, sprites, aspect)
         sprites, colours = sprites[keep], colours[keep]
-        boxes = base
         rows = layers[: len(sprites)]
         _fill_geometry(rows, forward, sprites)
         _fill_colours(rng, rows, bank, sprites, colours, config)
@@ -140,14 +140,14 @@ def _sample_nouns(rng: np.random.Generator, pool: int, config: SceneConfig) -> n
     if rng.random() < 0.455 and most > 1:
         copies = min(2 + _pick(rng, _COPIES), most)
         others = _pick(rng, _OTHERS) if config.num_things is None else most - copies
-        counts = [copies] + _split_others(rng, min(others, most - copies))
+        counts = [copies, *_split_others(rng, min(others, most - copies))]
     else:
         num = 1 + _pick(rng, _COUNTS) if config.num_things is None else most
         counts = [1] * min(num, most)
     if config.num_things == 0:
         counts = []
-    kinds = rng.choice(pool, min(len(counts), pool), replace=False, shuffle=False)
-    return rng.permutation(np.repeat(kinds, counts[: len(kinds)]))
+    kinds = rng.choice(pool, len(counts), replace=len(counts) > pool, shuffle=False)
+    return rng.permutation(np.repeat(kinds, counts))
 
 
 def _split_others(rng: np.random.Generator, others: int) -> list[int]:
@@ -194,10 +194,10 @@ _PAINT_TABLE = np.array([(*p.hue, *p.saturation, *p.mean, *p.limits) for p in PA
 
 
 def _place(
-    rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], config: SceneConfig, aspect: float
+    rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], aspect: float
 ) -> tuple[FloatArray, list[tuple[float, float, float, float]], list[int]]:
     """(kept, 2, 3) sprite square -1..1 -> picture, boxes, and which sprites found room, in drawing order."""
-    turn = _sample_turns(rng, bank, sprites, config, aspect)  # (K, 2, 2)
+    turn = _sample_turns(rng, bank, sprites, aspect)  # (K, 2, 2)
     hull = np.matmul(bank.hull[sprites], turn.transpose(0, 2, 1))  # (K, 48, 2)
     low, high = hull.min(1), hull.max(1)
     scale = _sample_sizes(rng, high - low)
@@ -213,10 +213,8 @@ def _place(
     return forward, boxes, keep
 
 
-def _sample_turns(
-    rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], config: SceneConfig, aspect: float
-) -> FloatArray:
-    """(K, 2, 2): flip, stretch, shear, rotate, then squash the picture to a square. Half of the scenes stand upright."""
+def _sample_turns(rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], aspect: float) -> FloatArray:
+    """(K, 2, 2): flip, stretch, shear, rotate, squash the picture. Nearly half of the scenes stay upright."""
     num = len(sprites)
     draw = rng.standard_normal((num, 3))
     if rng.random() < 0.45:
@@ -238,7 +236,7 @@ def _sample_sizes(rng: np.random.Generator, extents: FloatArray) -> FloatArray:
     """(K,) scales: longest sides 0.13-0.66 of the picture, smaller where there are many; one size for all at times."""
     num = len(extents)
     largest = min(0.66, 0.1 + 0.8 / math.sqrt(num))
-    smallest = 0.2 if num < 3 else 0.15 if num < 6 else 0.13
+    smallest = 0.2 if num < 3 else 0.15 if num < 6 else SMALLEST
     spread = rng.random(num) if rng.random() < 0.7 else rng.random() + 0.06 * (rng.random(num) - 0.5)
     longest = smallest * (largest / smallest) ** np.clip(spread, 0, 1)
     scale = longest / extents.max(1)
@@ -255,7 +253,8 @@ def _find_room(rng: np.random.Generator, sizes: FloatArray) -> dict[int, tuple[f
     placed: list[tuple[float, float, float, float]] = []
     spots = {}
     for i in np.argsort(-sizes.prod(1)):
-        for shrink in (1.0, 0.85, 0.7):
+        least = SMALLEST / float(sizes[i].max())
+        for shrink in (1.0, max(0.85, least), max(0.7, least)):
             wide, high = float(sizes[i, 0]) * shrink, float(sizes[i, 1]) * shrink
             spot = _free_spot(rng, placed, wide, high, limit, cut, tight)
             if spot is not None:
@@ -404,7 +403,7 @@ def _fill_matrix(rng: np.random.Generator, rows: FloatArray, has_colour: npt.NDA
 
 
 def _fill_effects(rng: np.random.Generator, rows: FloatArray) -> None:
-    """Few tones, blur or sharpness, gamma, a shadow or an outline: what sets one hand's drawings apart from another's."""
+    """Few tones, blur or sharpness, gamma, a shadow or an outline: what sets one hand apart from another."""
     num = len(rows)
     chance, amount = rng.random((5, num)), rng.random((5, num))
     rows[:, LAYER["levels"]] = np.where(chance[0] < 0.25, 2 + np.floor(amount[0] * 5), 0)
@@ -418,8 +417,3 @@ def _fill_effects(rng: np.random.Generator, rows: FloatArray) -> None:
     rows[:, LAYER["halo_gain"]] = np.where(outline, 8, 1)
     rows[:, LAYER["halo_bias"]] = np.where(outline, -0.9, 0)
     rows[:, LAYER["halo_light"]] = np.where(outline & (chance[4] < 0.7), 1, 0)
-
-
-def without_augmentation(config: SceneConfig, styles: tuple[int, ...]) -> SceneConfig:
-    """The same scenes as for training, but drawn as they are, in the given styles: for measuring."""
-    return replace(config, styles=styles, augment=False, degrade=False)
