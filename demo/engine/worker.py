@@ -52,6 +52,7 @@ def main(connection: Connection, job: WorkerJob, parent: int) -> None:
     _tie_to_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     _choose_cards(job.placement)
+    _share_cores()
     inbox = Inbox(connection)
     inbox.start()
     sender = Sender(connection)
@@ -203,6 +204,15 @@ def _choose_cards(placement: Placement) -> None:
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if set(placement.device_map.values()) == {"cpu"}:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _share_cores() -> None:
+    """Also before any framework: its threads sleep while they wait for each other.
+
+    Spinning, as OpenMP does by default, they take the cores from each other as soon as anything else runs there: with
+    two busy cores the bundled model makes 10 tokens a second instead of 130, and it is no faster on idle ones.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _tie_to_parent(parent: int) -> None:
