@@ -68,11 +68,10 @@ class ModelFootprint:
         return max(vision, prefill) + shape.vocabulary * 4
 
 
-def local_directory(source: str, revision: str | None) -> Path | None:
-    """Where a model's files are: the directory itself, or the repository's in the hub's cache; None if not here."""
-    if Path(source).is_absolute():
-        return Path(source)
-    cached = importlib.import_module("huggingface_hub").try_to_load_from_cache(source, "config.json", revision=revision)
+def cached_directory(repository: str, revision: str | None) -> Path | None:
+    """Where the hub's cache has a repository's files; None if it does not, and some may still be missing."""
+    hub = importlib.import_module("huggingface_hub")
+    cached = hub.try_to_load_from_cache(repository, "config.json", revision=revision)
     return Path(cached).parent if isinstance(cached, str) else None
 
 
@@ -138,7 +137,8 @@ def _weight_files(directory: Path) -> list[Path]:
     if isinstance(index.get("weight_map"), dict):
         return [directory / file for file in sorted(set(index["weight_map"].values()))]
     single = directory / "model.safetensors"
-    return [single] if single.exists() else sorted(directory.glob("*.safetensors"))
+    found = [single] if single.exists() else sorted(directory.glob("*.safetensors"))
+    return [] if any("-of-" in path.name for path in found) else found  # shards without their index: are these all?
 
 
 def _count(path: Path) -> Counter[str]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from demo.catalog import ModelSpec, resolve
@@ -23,7 +24,7 @@ from demo.engine.planner import Flags, Plan, left_by, plan
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, ReplicaSnapshot, RestartPolicy
 from demo.engine.worker import WorkerJob
-from demo.errors import ConfigError, InvalidInput, ReplicaDied
+from demo.errors import BrokenCheckpoint, ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
 
 __all__ = ["ManagerSnapshot", "ModelManager", "ReplicaSnapshot", "measure", "plan_all", "resolve_roles"]
@@ -180,8 +181,13 @@ def measure(spec: ModelSpec) -> ModelFootprint | str:
     if spec.backend == "fake":
         pretended = dict(spec.options).get("parameters", "0")  # anything but a number is refused by the backend itself
         return ModelFootprint(spec.name, int(pretended) if pretended.isdecimal() else 0, stored_dtype="float32")
-    directory = footprint.local_directory(spec.source, spec.revision)
-    return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
+    if spec.is_directory:
+        return footprint.of_directory(Path(spec.source), spec.name) or spec.name
+    directory = footprint.cached_directory(spec.source, spec.revision)
+    try:
+        return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
+    except BrokenCheckpoint:
+        return spec.name  # a download that was broken off; the worker completes it
 
 
 def _attempt(pool: Pool, request: GenerateRequest, *, is_last: bool) -> Generator[StreamEvent, None, bool]:

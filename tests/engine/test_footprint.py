@@ -5,7 +5,10 @@ import struct
 
 import pytest
 
-from demo.engine.footprint import ModelFootprint, Shape, local_directory, of_directory, shape_of
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.engine.footprint import ModelFootprint, Shape, cached_directory, of_directory, shape_of
+from demo.engine.manager import measure
 from demo.errors import BrokenCheckpoint
 
 ITEM = {"F32": 4, "BF16": 2, "F16": 2, "I64": 8, "U8": 1}
@@ -169,6 +172,34 @@ def test_activations_are_the_larger_peak_and_the_logits():
     assert ModelFootprint("m", 0, "bfloat16", shape=shape).activation_bytes("bfloat16") == prefill + 32000 * 4
 
 
-def test_a_repository_that_is_not_in_the_cache_has_no_directory(tmp_path, monkeypatch):
-    assert local_directory("nobody/nothing-of-this-name", None) is None
-    assert local_directory(str(tmp_path), None) == tmp_path
+def test_shards_without_their_index_are_not_taken_for_the_whole(tmp_path):
+    save(tmp_path / "model-00001-of-00002.safetensors", {"a": ("F32", [8])})
+    assert of_directory(tmp_path, "m") is None
+
+
+def test_a_repository_that_is_not_in_the_cache_has_no_directory():
+    assert cached_directory("nobody/nothing-of-this-name", None) is None
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """The folder of a repository in a hub cache of our own."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))  # read at import
+    repository = tmp_path / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    save_config(repository / "snapshots" / "abc", vision_config={})
+    return repository / "snapshots" / "abc"
+
+
+def test_a_repository_in_the_cache_is_measured(snapshot):
+    save(snapshot / "model.safetensors", {"a": ("F32", [8])})
+    assert cached_directory("some/model", None) == snapshot
+    assert measure(resolve(ModelChoice("some/model"))).floats == 8
+
+
+def test_a_repository_whose_download_was_broken_off_is_not_measured(snapshot):
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert measure(resolve(ModelChoice("some/model"))) == "some/model"
