@@ -20,7 +20,7 @@ _HOMES = {
     "register": "registration",
 }
 
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

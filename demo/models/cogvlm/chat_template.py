@@ -1,8 +1,8 @@
 """CogVLM's prompt formats as one Jinja template, in the form that transformers keeps beside a processor.
 
-With a picture, `template_version` chooses: "chat" (Question, Answer), "vqa" (Question, Short answer) or "base" (the last
-question alone). Without one, CogVLM falls back on the dialogue format of the language model it was built from. The
-places of a picture are not text: the processor puts them before it. No special token is ever written here.
+With a picture, `template_version` chooses: "chat" (Question, Answer), "vqa" (Question, Short answer) or "base" (the
+last question alone). Without one, CogVLM falls back on the dialogue format of the language model it was built from.
+The places of a picture are not text: the processor puts them before it. No special token is ever written here.
 """
 
 from __future__ import annotations

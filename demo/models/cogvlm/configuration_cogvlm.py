@@ -55,7 +55,7 @@ class CogVLMVisionConfig(PreTrainedConfig):
 
 
 class CogVLMConfig(PreTrainedConfig):
-    """A CogVLM (v1) or CogVLM2 model. A config that names ``num_multi_query_heads`` is CogVLM2's unless told otherwise."""
+    """A CogVLM (v1) or CogVLM2 model: one that names ``num_multi_query_heads`` is CogVLM2's unless told otherwise."""
 
     model_type = "cogvlm"
     sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {"vision_config": CogVLMVisionConfig}
@@ -77,7 +77,7 @@ class CogVLMConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     tie_word_embeddings: bool = False
     template_version: str = "chat"
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision_config: CogVLMVisionConfig = None  # type: ignore[assignment]  # given as a dict, or not at all
 
     # Inferred where None, because published configs do not say them.
     rope_theta: float | None = None  # 500000 in CogVLM2, 10000 in CogVLM

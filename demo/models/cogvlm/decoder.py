@@ -4,6 +4,9 @@ Knows nothing of how pictures become tokens. Shapes: B batch, T tokens, D width,
 d head width, V and L the numbers of vision and language tokens in a batch (V + L = B * T).
 """
 
+# mypy: disable-error-code="no-any-return"
+# Calls of torch modules are Any to the type checker.
+
 from __future__ import annotations
 
 from typing import Any

@@ -44,9 +44,10 @@ class CogVLMImageProcessor(BaseImageProcessor):
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
 
     def _pixels(self, picture: Any) -> np.ndarray:
-        square = _as_image(picture).convert("RGB").resize((self.size["width"], self.size["height"]), Image.BICUBIC)
+        size = (self.size["width"], self.size["height"])
+        square = _as_image(picture).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         scaled = np.asarray(square, dtype=np.float32) / np.float32(255)  # (S, S, 3)
-        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        mean, std = np.array(self.image_mean, np.float32), np.array(self.image_std, np.float32)
         return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
 
 

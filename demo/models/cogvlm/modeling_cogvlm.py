@@ -5,6 +5,9 @@ which positions they take; knows nothing of prompts or tokenizers. Shapes: B bat
 picture, `mm_token_type_ids` 1 on the N tokens of a picture and 0 elsewhere.
 """
 
+# mypy: disable-error-code="untyped-decorator"
+# The decorators are transformers', which says no types.
+
 from __future__ import annotations
 
 from typing import Any, ClassVar
@@ -12,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
+from transformers.generation import GenerationConfig, GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
@@ -93,7 +96,7 @@ class CogVLMModel(CogVLMPreTrainedModel):
 
     def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
         wanted = self.config.use_cache if use_cache is None else use_cache
-        if self.training and self.is_gradient_checkpointing:
+        if self.training and any(layer.gradient_checkpointing for layer in self.layers):
             wanted = False  # layers run twice, and would write their keys twice
         if not wanted:
             return None
@@ -106,6 +109,7 @@ class CogVLMModel(CogVLMPreTrainedModel):
         attention_mask: torch.Tensor | None,
         past_key_values: Cache | None,
     ) -> torch.Tensor:
+        """Positions of the new tokens. After a picture in the cache, pass types of the whole length, or positions."""
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         total = past + tokens.shape[1]
         if types is None or types.shape[1] < total:
@@ -206,8 +210,20 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
         self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]
     ) -> torch.Tensor:
         """`generate` asks this once, for the prompt; from there it counts on by one."""
-        types = model_kwargs.get("mm_token_type_ids")
-        types = model_kwargs.get("token_type_ids") if types is None else types
+        types = _given_types(model_kwargs)
         if types is None:
             return super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)  # type: ignore[no-any-return]
         return picture_positions(types, model_kwargs.get("attention_mask"))
+
+    def _prepare_attention_mask_for_generation(
+        self, inputs_tensor: torch.Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+    ) -> torch.Tensor:
+        """Where no mask is given, padding is told by its id, which a picture's places share."""
+        mask = super()._prepare_attention_mask_for_generation(inputs_tensor, generation_config, model_kwargs)
+        types = _given_types(model_kwargs)
+        return mask if types is None else mask.masked_fill(types == 1, 1)  # type: ignore[no-any-return]
+
+
+def _given_types(model_kwargs: dict[str, Any]) -> torch.Tensor | None:
+    types = model_kwargs.get("mm_token_type_ids")
+    return model_kwargs.get("token_type_ids") if types is None else types

@@ -93,7 +93,8 @@ class CogVLMProcessor(ProcessorMixin):
     ) -> Any:
         """One conversation or a batch as prompt text, or, with ``tokenize``, as ids or a dict of model inputs.
 
-        Message contents are text, or lists of ``{"type": "text", "text": ...}`` and ``{"type": "image", "image": ...}``.
+        A message's content is text, or a list of parts: ``{"type": "text", "text": ...}`` or
+        ``{"type": "image", "image": ...}``, a PIL image.
         """
         batched = not isinstance(conversation[0], dict)
         conversations: Any = conversation if batched else [conversation]

@@ -4,13 +4,15 @@ Turns pixel values into the tokens that stand for one picture in the prompt, bot
 text. Shapes: B pictures, S pixels a side, P patches, W tower width, D decoder width, N tokens a picture.
 """
 
+# mypy: disable-error-code="no-any-return"
+# Calls of torch modules are Any to the type checker.
+
 from __future__ import annotations
 
 from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -29,7 +31,7 @@ class CogVLMPatchEmbedding(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(config.in_channels, config.hidden_size, config.patch_size, stride=config.patch_size)
         self.cls_embedding = nn.Parameter(torch.zeros(1, config.hidden_size))
-        self.position_embedding = nn.Embedding(config.num_positions, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.grid**2 + 1, config.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         patches = self.proj(pixel_values).flatten(2).transpose(1, 2)  # (B, P, W)
@@ -113,8 +115,8 @@ class CogVLMProjector(nn.Module):
         self.dense_4h_to_h = nn.Linear(inner, width, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        features = F.gelu(self.norm1(self.linear_proj(features)))
-        return self.dense_4h_to_h(F.silu(self.gate_proj(features)) * self.dense_h_to_4h(features))
+        features = nn.functional.gelu(self.norm1(self.linear_proj(features)))
+        return self.dense_4h_to_h(nn.functional.silu(self.gate_proj(features)) * self.dense_h_to_4h(features))
 
 
 class CogVLMVisionModel(CogVLMPreTrainedModel):

@@ -1,0 +1,179 @@
+import queue
+
+import pytest
+import torch
+from transformers import TextIteratorStreamer
+from transformers.generation.streamers import BaseStreamer
+
+from demo.errors import InvalidInput
+from tests.models.kit import byte_tokenizer, prompt, tiny_model
+
+SHAPES = [
+    pytest.param({}, id="v1"),
+    pytest.param({"num_multi_query_heads": 3}, id="v2-odd-grid"),  # 5 x 5 patches merge to 2 x 2
+    pytest.param({"num_multi_query_heads": 1, "downsampling": False}, id="one-key-head-no-merge"),
+    pytest.param({"downsampling": True, "vision_config": {"image_size": 24}}, id="v1-with-merge"),
+]
+
+
+def greedy(model, inputs, **options):
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None} | options
+    return model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def pad_left(rows, config):
+    """Rows of different lengths as one batch."""
+    longest = max(row["input_ids"].shape[1] for row in rows)
+    fillers = {"input_ids": config.pad_token_id, "mm_token_type_ids": 0, "attention_mask": 0}
+    batch = {
+        key: torch.cat([torch.nn.functional.pad(r[key], (longest - r[key].shape[1], 0), value=filler) for r in rows])
+        for key, filler in fillers.items()
+    }
+    return batch | {"pixel_values": torch.cat([row["pixel_values"] for row in rows if "pixel_values" in row])}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("cache", [None, "static"])
+def test_a_padded_batch_answers_as_each_row_does_alone(shape, attention, cache):
+    model = tiny_model(**shape)
+    model.set_attn_implementation(attention)
+    rows = [
+        prompt(model.config, [5, 6, 7, 8, 9]),
+        prompt(model.config, [11]),
+        prompt(model.config, [4] * 9, pictures=0),
+    ]
+    rows[1]["pixel_values"] = rows[1]["pixel_values"].flip(-1)
+    alone = [greedy(model, row)[0] for row in rows]
+    assert greedy(model, pad_left(rows, model.config), cache_implementation=cache) == alone
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cached_steps_equal_the_whole_prompt_at_once(shape):
+    model = tiny_model(**shape)
+    inputs = prompt(model.config, [5, 6, 7])
+    out = model.generate(
+        **inputs, max_new_tokens=5, eos_token_id=None, output_logits=True, return_dict_in_generate=True
+    )
+    types = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 5))
+    with torch.inference_mode():
+        whole = model(input_ids=out.sequences, mm_token_type_ids=types, pixel_values=inputs["pixel_values"])
+    torch.testing.assert_close(torch.stack(out.logits, 1), whole.logits[:, -6:-1], atol=2e-5, rtol=0)
+
+
+def test_the_answer_depends_on_the_picture():
+    model = tiny_model()
+    inputs = prompt(model.config, [5, 6, 7])
+    other = inputs | {"pixel_values": -inputs["pixel_values"]}
+    with torch.inference_mode():
+        assert (model(**inputs).logits[:, -1] - model(**other).logits[:, -1]).abs().max() > 1e-2
+
+
+def test_a_picture_is_encoded_once_however_long_the_answer():
+    model = tiny_model()
+    calls = []
+    model.model.vision.register_forward_hook(lambda *_: calls.append(1))
+    greedy(model, prompt(model.config, [5, 6]), max_new_tokens=12)
+    assert len(calls) == 1
+
+
+def test_decoding_never_runs_the_vision_experts():
+    model = tiny_model()
+    sizes = []
+    model.model.layers[0].mlp.vision_mlp.register_forward_hook(lambda _, args, __: sizes.append(args[0].shape[0]))
+    greedy(model, prompt(model.config, [5, 6]), max_new_tokens=12)
+    assert sizes == [model.config.num_image_tokens - 1]  # the last of the picture's tokens goes with the text
+
+
+def test_generation_stops_at_the_configs_end_of_text():
+    model = tiny_model()
+    inputs = prompt(model.config, [5, 6, 7])
+    second = greedy(model, inputs)[0][1]
+    stopping = tiny_model(eos_token_id=[second])
+    out = stopping.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    assert out[-1] == second
+    assert len(out) <= 2
+
+
+def test_text_streams_while_it_is_made():
+    model = tiny_model(vocab_size=259)
+    tokenizer = byte_tokenizer()
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=30)
+    inputs = prompt(model.config, [5, 6, 7])
+    ids = greedy(model, inputs, streamer=streamer)[0]
+    pieces = []
+    while (piece := streamer.text_queue.get(timeout=30)) is not streamer.stop_signal:
+        pieces.append(piece)
+    assert "".join(pieces) == tokenizer.decode(ids)
+    with pytest.raises(queue.Empty):
+        streamer.text_queue.get_nowait()
+
+
+def test_every_token_is_put_one_by_one():
+    class Counter(BaseStreamer):
+        def __init__(self):
+            self.puts = []
+
+        def put(self, value):
+            self.puts.append(value.flatten().tolist())
+
+        def end(self):
+            self.puts.append("end")
+
+    model, counter = tiny_model(), Counter()
+    inputs = prompt(model.config, [5, 6, 7])
+    ids = greedy(model, inputs, streamer=counter)[0]
+    assert counter.puts == [inputs["input_ids"].flatten().tolist(), *[[token] for token in ids], "end"]
+
+
+def test_beams_and_several_samples_carry_the_picture_along():
+    model = tiny_model()
+    inputs = prompt(model.config, [5, 6, 7])
+    assert len(greedy(model, inputs, num_beams=3, num_return_sequences=2)) == 2
+    torch.manual_seed(0)
+    assert len(greedy(model, inputs, do_sample=True, num_return_sequences=3)) == 3
+
+
+def test_a_second_turn_may_continue_from_the_cache():
+    model = tiny_model()
+    inputs = prompt(model.config, [5, 6, 7])
+    first = model.generate(**inputs, max_new_tokens=3, eos_token_id=None, do_sample=False, return_dict_in_generate=True)
+    more = torch.cat((first.sequences, torch.tensor([[8, 9]])), dim=1)
+    longer = {
+        "input_ids": more,
+        "attention_mask": torch.ones_like(more),
+        "mm_token_type_ids": torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 5)),
+    }
+    fresh = greedy(model, longer | {"pixel_values": inputs["pixel_values"]})
+    assert greedy(model, longer, past_key_values=first.past_key_values) == fresh
+
+
+def test_a_decode_step_compiles_into_one_graph():
+    from transformers import StaticCache
+
+    model = tiny_model(num_multi_query_heads=3)
+    inputs = prompt(model.config, [5, 6, 7])
+    length = inputs["input_ids"].shape[1]
+    position = model._prepare_position_ids_for_generation(inputs["input_ids"], inputs)[:, -1:] + 1
+    token = torch.tensor([[9]])
+    results = []
+    for step in (model.forward, torch.compile(model.forward, fullgraph=True, backend="eager")):
+        cache = StaticCache(config=model.config, max_cache_len=length + 4)
+        with torch.no_grad():
+            model(**inputs, past_key_values=cache)
+            results.append(step(input_ids=token, position_ids=position, past_key_values=cache).logits)
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("change", ["fewer places", "no places", "another size"])
+def test_pictures_that_do_not_fit_their_places_are_refused_in_plain_words(change):
+    model = tiny_model()
+    inputs = prompt(model.config, [5, 6])
+    if change == "fewer places":
+        inputs["mm_token_type_ids"][0, 1] = 0
+    elif change == "no places":
+        del inputs["mm_token_type_ids"]
+    else:
+        inputs["pixel_values"] = torch.zeros(1, 3, 24, 24)
+    with pytest.raises(InvalidInput, match=r"place|size"):
+        model(**inputs)
