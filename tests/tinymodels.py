@@ -16,12 +16,16 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration, CogVLMProcessor
 
@@ -125,6 +129,29 @@ def save_qwen(directory: Path, *, seed: int = 0) -> Path:
     return directory
 
 
+def save_paligemma(directory: Path, *, seed: int = 0) -> Path:
+    """A PaliGemma, which has no chat template."""
+    torch.manual_seed(seed)
+    words = tokenizer("<image>")
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = {**small, "model_type": "gemma", "num_key_value_heads": 4, "head_dim": 8, "vocab_size": 1424}
+    vision = {**small, "model_type": "siglip_vision_model", "image_size": SIDE_PX, "patch_size": 14}
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = PaliGemmaConfig(
+        text_config={**text, **special, "max_position_embeddings": 256},
+        vision_config=vision,
+        image_token_id=3,
+        projection_dim=32,
+    )
+    model = PaliGemmaForConditionalGeneration(config)
+    _speak_plainly(model, first_byte=4)
+    model.save_pretrained(directory)
+    pictures = SiglipImageProcessorPil(size={"height": SIDE_PX, "width": SIDE_PX})
+    pictures.image_seq_length = 4
+    PaliGemmaProcessor(pictures, words).save_pretrained(directory)
+    return directory
+
+
 def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, **changes) -> Path:
     """A CogVLM with 18 tokens a picture and a context of 256; ``published`` leaves out what published configs lack."""
     torch.manual_seed(seed)
@@ -145,7 +172,7 @@ def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, **cha
 
 
 def _speak_plainly(model, *, first_byte: int) -> None:
-    """Greedy answers are then printable ASCII, without end (only such tokens score above zero), and heed what was asked.
+    """Greedy answers are then printable ASCII without end (only such tokens score above zero) that heed the question.
 
     Weights as they are initialised are so small that the last token alone decides.
     """

@@ -21,8 +21,15 @@ from demo.errors import BrokenCheckpoint, ConfigError, ContextTooLong, UnsafeWei
 from demo.imaging import to_pil
 from demo.models.cogvlm import CogVLMForConditionalGeneration, CogVLMProcessor
 from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
-from tests.tinymodels import edit_config, save_cogvlm, save_llava, save_qwen, tokenizer
+from tests.tinymodels import edit_config, save_cogvlm, save_llava, save_paligemma, save_qwen, tokenizer
 
+REMOTE_CODE = """
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+class C(LlavaConfig):
+    model_type = "homemade"
+class M(LlavaForConditionalGeneration):
+    config_class = C
+"""
 CPU = Placement({"": "cpu"}, threads=1)
 
 
@@ -128,6 +135,21 @@ def test_a_model_whose_processor_reads_videos_works_without_torchvision(tmp_path
     text, finish = ask(backend, Message("user", "What?", (picture(),)))
     assert finish.usage.completion_tokens == 24
     assert text != ask(backend, Message("user", "What?", (picture(3),)))[0]
+
+
+def test_a_model_without_conversations_is_asked_the_last_question(tmp_path):
+    backend = loaded(save_paligemma(tmp_path))
+    last = Message("user", "caption en", (picture(),))
+    text, finish = ask(backend, last)
+    assert finish.usage.completion_tokens == 24
+    assert ask(backend, Message("user", "hello"), Message("assistant", "hi"), last)[0] == text
+    assert ask(backend, Message("user", "caption en", (picture(4),)))[0] != text
+
+
+def test_a_picture_longer_than_the_model_is_given_is_made_smaller_in_proportion(llava):
+    backend = loaded(llava)
+    assert backend._prompter._image(picture(width=4000, height=10)).size == (1568, 4)
+    assert backend._prompter._image(picture(width=40, height=30)).size == (40, 30)
 
 
 # --- answers
@@ -351,6 +373,23 @@ def test_remote_code_is_not_run_unless_it_is_asked_for(llava):
         llava, model_type="homemade", auto_map={"AutoConfig": "code.C", "AutoModelForImageTextToText": "code.M"}
     )
     assert "--trust-remote-code" in broken(llava, UnsafeWeights)
+
+
+def test_remote_code_is_run_when_it_is_asked_for(llava, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    (llava / "code.py").write_text(REMOTE_CODE)
+    edit_config(
+        llava, model_type="homemade", auto_map={"AutoConfig": "code.C", "AutoModelForImageTextToText": "code.M"}
+    )
+    weights = load_file(llava / "model.safetensors")  # older names are translated for transformers' own types only
+    weights["lm_head.weight"] = weights.pop("language_model.lm_head.weight")
+    save_file(weights, llava / "model.safetensors", {"format": "pt"})
+    spec = resolve(ModelChoice(str(llava)), trust_remote_code=True)
+    backend = HFBackend()
+    backend.load(spec, CPU, lambda *_: None)
+    assert type(backend._model).__name__ == "M"
+    assert ask(backend)[1].reason == "length"
 
 
 def test_a_type_that_this_version_does_not_know_is_named(llava):
