@@ -30,13 +30,13 @@ class Paint:
 # The limits keep apart what lightness alone turns into another colour: dark orange is brown, light red is pink.
 PAINTS: dict[str, Paint] = {
     "red": Paint((-6, 5), (0.8, 0.95), (0.40, 0.48), (0.14, 0.64)),
-    "orange": Paint((25, 33), (0.92, 1.0), (0.50, 0.56), (0.38, 0.80)),
+    "orange": Paint((25, 33), (0.92, 1.0), (0.51, 0.56), (0.40, 0.80)),
     "yellow": Paint((50, 56), (0.9, 1.0), (0.50, 0.60), (0.34, 0.88)),
     "green": Paint((110, 145), (0.5, 0.8), (0.33, 0.44), (0.10, 0.80)),
     "blue": Paint((212, 232), (0.7, 0.95), (0.44, 0.56), (0.14, 0.82)),
     "purple": Paint((272, 286), (0.5, 0.8), (0.38, 0.48), (0.12, 0.76)),
     "pink": Paint((328, 342), (0.85, 1.0), (0.72, 0.80), (0.52, 0.94)),
-    "brown": Paint((20, 28), (0.45, 0.62), (0.26, 0.33), (0.08, 0.50)),
+    "brown": Paint((20, 28), (0.48, 0.65), (0.25, 0.31), (0.08, 0.44)),
     "gray": Paint((0, 360), (0.0, 0.03), (0.42, 0.58), (0.14, 0.84)),
 }
 COLOURS: tuple[str, ...] = tuple(PAINTS)

@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.backgrounds import BACKGROUND, NUM_TILES, Textures, make_tiles, sample_background
+from training.backgrounds import BACKGROUND, Textures, sample_background
 from training.bank import Bank, Photos
 from training.colours import COLOURS, PAINTS, from_hsl, name_colours
 from training.scenes import LAYER, MAX_THINGS, Scene, SceneConfig, sample_scene
+from training.tiles import NUM_TILES, make_tiles
 
 TEXTURES = Textures((0, 1), tuple(range(4, 4 + NUM_TILES)))
 NUM_SCENES = 1500
