@@ -5,6 +5,7 @@ Pure ASGI; knows nothing of the page or of models. Bytes are integers.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -45,6 +46,7 @@ HEADERS = (
 # Routes that fetch any address for anyone, draw icons of any size or write a file per call. The page uses none.
 _REFUSED = re.compile(r"/file[=/]\s*https?:|/proxy=|/pwa_icon/|/deep_link", re.IGNORECASE)
 
+_TOO_LARGE = b"The request is too large."
 SESSIONS = 100_000  # how many visitors' messages the queue keeps apart
 
 
@@ -62,24 +64,42 @@ class Shield:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if _is_refused(scope):
+        elif _is_refused(scope):
             await _answer(send, 403, b"This address is not served.")
-            return
-        started = False
+        elif _declared(scope) > self._max_body_bytes:
+            await _answer(send, 413, _TOO_LARGE)
+        else:
+            await _Exchange(self._app, self._max_body_bytes).run(scope, receive, send)
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
+
+class _Exchange:
+    """One request and its answer: our headers on the way out, a count of bytes on the way in."""
+
+    def __init__(self, app: App, max_body_bytes: int) -> None:
+        self._app = app
+        self._left_bytes = max_body_bytes
+        self._started = False
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def received() -> Message:
+            message = await receive()
+            self._left_bytes -= len(message.get("body", b""))
+            if self._left_bytes < 0:
+                raise _TooLargeError
+            return message
+
+        async def sent(message: Message) -> None:
+            if self._left_bytes < 0 and not self._started:
+                return  # whatever the app makes of the interruption, the answer is ours
             if message["type"] == "http.response.start":
-                started = True
+                self._started = True
                 message = {**message, "headers": _with_ours(message.get("headers", ()))}
             await send(message)
 
-        try:
-            await self._app(scope, _limited(receive, _declared(scope), self._max_body_bytes), send_with_headers)
-        except _TooLargeError:
-            if not started:
-                await _answer(send, 413, b"The request is too large.")
+        with contextlib.suppress(_TooLargeError):
+            await self._app(scope, received, sent)
+        if self._left_bytes < 0 and not self._started:
+            await _answer(send, 413, _TOO_LARGE)
 
 
 def harden_queue(blocks: gr.Blocks) -> None:
@@ -109,22 +129,6 @@ def _is_refused(scope: Scope) -> bool:
 def _declared(scope: Scope) -> int:
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
-
-
-def _limited(receive: Receive, declared: int, most: int) -> Receive:
-    num_bytes = 0
-
-    async def received() -> Message:
-        nonlocal num_bytes
-        if declared > most:
-            raise _TooLargeError
-        message = await receive()
-        num_bytes += len(message.get("body", b""))
-        if num_bytes > most:
-            raise _TooLargeError
-        return message
-
-    return received
 
 
 def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:

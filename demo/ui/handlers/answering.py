@@ -82,19 +82,22 @@ def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
     """The same events with neighbouring tokens joined, so that a fast model does not flood the page."""
     pending: Token | None = None
     last_s = 0.0
-    for event in events:
-        if isinstance(event, Token):
-            pending = event if pending is None else Token(event.request_id, pending.text + event.text)
-            if time.monotonic() - last_s < UPDATE_S:
-                continue
-            event, pending = pending, None
-            last_s = time.monotonic()
-        elif pending is not None:
+    try:
+        for event in events:
+            if isinstance(event, Token):
+                pending = event if pending is None else Token(event.request_id, pending.text + event.text)
+                if time.monotonic() - last_s < UPDATE_S:
+                    continue
+                event, pending = pending, None
+                last_s = time.monotonic()
+            elif pending is not None:
+                yield pending
+                pending = None
+            yield event
+    except DemoError:  # what was written before is shown beside it
+        if pending is not None:
             yield pending
-            pending = None
-        yield event
-    if pending is not None:
-        yield pending
+        raise
 
 
 def _after(answer: Answer, event: StreamEvent, context: UiContext, role: Role, picture: Picture | None) -> Answer:

@@ -1,0 +1,48 @@
+"""One page a module, and handlers with a real engine: the fake model in a worker process."""
+
+import pytest
+from page_kit import Page
+
+from demo.config import EngineConfig, ModelChoice
+from demo.engine.devices import GIB, Device
+from demo.engine.manager import ModelManager
+from demo.engine.replica import RestartPolicy
+from demo.ui.context import make_context
+
+CPU = Device("cpu", "CPU", "cpu", 16 * GIB, 8 * GIB)
+READY_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def open_page(tmp_path_factory):
+    """Starts pages, each in its own process: ``open_page("fake?token_s=0.1", max_queue=1)``."""
+    pages = []
+
+    def build(model="fake", *, wait=True, **server):
+        page = Page(model, tmp_path_factory.mktemp("page") / "log.txt", **server)
+        pages.append(page)
+        return page.wait() if wait else page
+
+    yield build
+    for page in pages:
+        page.__exit__()
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Builds a context: ``make(token_s=0.1)`` gives the fake its options."""
+    managers = []
+
+    def build(*, wait=True, **options):
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        config = EngineConfig(models=(ModelChoice(f"fake?{query}" if query else "fake"),))
+        managers.append(ModelManager(config, devices=[CPU], restart=RestartPolicy(first_s=0.05)))
+        managers[-1].start()
+        if wait:
+            assert managers[-1].wait_ready(READY_S)
+        (tmp_path / "uploads").mkdir(exist_ok=True)
+        return make_context(managers[-1], folder=tmp_path / "uploads")
+
+    yield build
+    for manager in managers:
+        manager.close()
