@@ -123,7 +123,8 @@ def _texture_busy(rng: np.random.Generator, values: FloatArray, textures: Textur
     if chance > 0.75:
         return
     is_photo = chance < 0.4 and len(textures.photos) > 0
-    zoom = math.exp(rng.uniform(math.log(0.3), math.log(1.0)))
+    # Photographs may be small: what is shown enlarged is soft, what is shown shrunk (and mirrored on) is sharp.
+    zoom = math.exp(rng.uniform(math.log(0.4), math.log(1.6)))
     turned = rng.random()
     angle = (
         rng.normal(0, 0.05)
