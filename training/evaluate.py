@@ -68,7 +68,7 @@ class Album:
 
 def draw(bank: Bank, photos: Photos, config: SceneConfig, *, count: int, seed: int, device: torch.device) -> Album:
     sampled = [sample_scene(np.random.default_rng((seed, i)), bank, config) for i in range(count)]
-    renderer = Renderer(bank, photos, device)
+    renderer = Renderer(bank, photos, device, compiled=False)
     pictures = []
     for start in range(0, count, 64):
         part = sampled[start : start + 64]
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--out", type=Path, default=Path("training/runs/results.json"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sets", nargs="*", help="some of the sets only, by name")
     options = parser.parse_args()
     device = torch.device(options.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -209,6 +210,8 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     wrong: dict[str, list[dict[str, str]]] = {}
     for number, (name, config) in enumerate(sets.tests(bank, photos).items()):
+        if options.sets and name not in options.sets:
+            continue
         seed = SEED + 1_000_000 * number
         album = draw(bank, photos, config, count=options.scenes, seed=seed, device=device)
         asked = ask_all(
@@ -224,7 +227,7 @@ def main() -> None:
     options.out.write_text(
         json.dumps({"model": str(options.model), "scenes": options.scenes, "results": results}, indent=1) + "\n"
     )
-    options.out.with_name("wrong.json").write_text(json.dumps(wrong, indent=0))
+    options.out.with_suffix(".wrong.json").write_text(json.dumps(wrong, indent=0))
     print(table(results))
 
 

@@ -23,20 +23,24 @@ def picked(hidden: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return chosen, torch.gather(labels, 1, order)
 
 
-def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of (M, V) against (M,), coordinates softened."""
-    logits = logits.float()
-    total = logits.logsumexp(-1)
-    is_coordinate = (labels >= FIRST_COORDINATE) & (labels < FIRST_COORDINATE + len(COORDINATES))
-    hard = logits.gather(1, labels.clamp(min=0)[:, None])[:, 0]
-    offsets = torch.arange(-_REACH, _REACH + 1, device=labels.device)
-    weights = torch.softmax(-0.5 * (offsets / _SIGMA) ** 2, 0)
+def text_loss(head: Tensor, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of ``hidden @ head.T`` (M, V) against (M,), coordinates softened.
+
+    The targets are worked out where they are used, entry by entry, so that compiled it never holds (M, V) in fp32.
+    """
+    logits = (hidden @ head.T).float()
+    vocabulary = torch.arange(len(head), device=labels.device)
     first, last = FIRST_COORDINATE, FIRST_COORDINATE + len(COORDINATES) - 1
-    near = (labels[:, None] + offsets).clamp(first, last)
-    soft = (logits.gather(1, near) * weights).sum(-1)
-    wanted = torch.where(is_coordinate, soft, hard)
+    label = labels[:, None]
+    is_coordinate = (label >= first) & (label <= last)
+    apart = vocabulary - label
+    near = is_coordinate & (apart.abs() <= _REACH) & (vocabulary >= first) & (vocabulary <= last)
+    weight = torch.where(near, torch.exp(-0.5 * (apart / _SIGMA) ** 2), 0.0)
+    soft = (logits * weight).sum(-1) / weight.sum(-1).clamp(min=1.0)
+    hard = torch.where(apart == 0, logits, 0.0).sum(-1)
     valid = labels != IGNORED
-    return ((total - wanted) * valid).sum() / valid.sum().clamp(min=1)
+    lost = logits.logsumexp(-1) - torch.where(is_coordinate[:, 0], soft, hard)
+    return torch.where(valid, lost, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def dense_loss(

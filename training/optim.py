@@ -15,7 +15,6 @@ from torch import Tensor, nn
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-@torch.compile(dynamic=False, disable=not torch.cuda.is_available())
 def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
     """(N, rows, cols) -> the same shape, each matrix with singular values near 1; computed in bf16 on a GPU."""
     a, b, c = _NEWTON_SCHULZ
@@ -29,39 +28,41 @@ def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).to(update.dtype)
 
 
+@torch.compile(dynamic=False, disable=not torch.cuda.is_available())
+def stacked_update(gradients: Tensor, momenta: Tensor, momentum: float) -> Tensor:
+    """Nesterov momentum over (N, rows, cols), then the orthogonal update. ``momenta`` changes in place."""
+    momenta.lerp_(gradients, 1 - momentum)
+    rows, cols = gradients.shape[1:]
+    return orthogonalised(gradients.lerp(momenta, momentum)) * max(1.0, rows / cols) ** 0.5
+
+
 class Muon(torch.optim.Optimizer):
-    """Matrices of one shape are stacked and orthogonalised together."""
+    """Matrices of one shape are stacked and updated together."""
 
     def __init__(
         self, matrices: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.05
     ) -> None:
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._momenta: dict[torch.Size, Tensor] = {}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         for group in self.param_groups:
-            for matrices in self._by_shape(group["params"]).values():
-                self._step_shape(matrices, group)
+            for shape, matrices in self._by_shape(group["params"]).items():
+                gradients = torch.stack([p.grad for p in matrices if p.grad is not None])
+                if shape not in self._momenta:
+                    self._momenta[shape] = torch.zeros_like(gradients)
+                updates = stacked_update(gradients, self._momenta[shape], group["momentum"])
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, list(updates.unbind()), alpha=-group["lr"])
 
     @staticmethod
     def _by_shape(parameters: list[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:
         shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         for parameter in parameters:
-            if parameter.grad is not None:  # the last layer's image-side output has none
+            if parameter.grad is not None:  # the last layer's image-side output never has one
                 shapes[parameter.shape].append(parameter)
         return shapes
-
-    def _step_shape(self, matrices: list[nn.Parameter], group: dict[str, float]) -> None:
-        grads = [p.grad for p in matrices if p.grad is not None]
-        for parameter in matrices:
-            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-        momenta = [self.state[p]["momentum"] for p in matrices]
-        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-        nesterov = torch._foreach_lerp(grads, momenta, group["momentum"])
-        rows, cols = matrices[0].shape
-        updates = orthogonalised(torch.stack(list(nesterov))) * max(1.0, rows / cols) ** 0.5
-        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(matrices, list(updates.unbind()), alpha=-group["lr"])
 
 
 def optimizers(model: nn.Module, extra: nn.Module, *, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
@@ -77,8 +78,6 @@ def optimizers(model: nn.Module, extra: nn.Module, *, muon_lr: float, adam_lr: f
     ]
 
 
-def schedule(done: float, *, warm: float) -> float:
-    """Learning-rate factor at ``done`` (0..1) of the run: linear warm-up, flat, linear to zero over the last 60 %."""
-    if done < warm:
-        return done / warm
-    return 1.0 if done < 0.4 else max(0.0, (1.0 - done) / 0.6)
+def schedule(step: int, steps: int, *, warm_steps: int) -> float:
+    """Learning-rate factor: linear warm-up, flat, linear to zero over the last 60 % of the steps."""
+    return min(1.0, (step + 1) / warm_steps, (steps - step) / (0.6 * steps))

@@ -8,6 +8,7 @@ and its own past only; its rotary positions start afresh. Owns the arrays; knows
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from training.small_talk import small_talk, unknown
 FIRST_POSITION = 4  # beginning of text 0, beginning of image 1, patches 2, end of image 3
 FIRST_POSITION_BLIND = 1  # without a picture: beginning of text 0
 IGNORED = -1
+# The pieces of `training.tokenizer`, for text in ASCII.
+_WORDS = re.compile(r" ?\[\[|\]\]| ?[A-Za-z]+|\d{3}|\d|\s|.")
 TASKS = (
     "caption_short", "caption_detailed", "caption_grounded", "ground", "ground_absent", "region", "count", "colour",
     "is_colour", "where", "exist", "relation", "beside", "at_place", "extreme", "kinds", "more", "follow", "unknown",
@@ -43,22 +46,32 @@ class Segment:
 
 
 class Encoder:
-    """Turns into token ids, in the wording of CogVLM's "chat" template."""
+    """Turns into token ids, in the wording of CogVLM's "chat" template.
+
+    Words recur, so each is given to the tokenizer once; `training.tokenizer` cuts text into words the same way.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._fast = tokenizer.backend_tokenizer
         self._end = tokenizer.eos_token_id
+        self._known: dict[str, list[int]] = {}
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for word in _WORDS.findall(text):
+            if word not in self._known:
+                self._known[word] = self._fast.encode(word, add_special_tokens=False).ids
+            ids += self._known[word]
+        return ids
 
     def segment(self, turns: Sequence[Turn], *, blind: bool = False) -> Segment:
         """ "Question: {q} Answer: {a}" joined by line ends; after each answer the label is the end of text."""
-        texts = []
-        for i, turn in enumerate(turns):
-            texts += [("\n" if i else "") + f"Question: {turn.question} Answer:", " " + turn.answer]
-        pieces = [e.ids for e in self._fast.encode_batch(texts, add_special_tokens=False)]
         ids: list[int] = []
         labels: list[int] = []
         tasks: list[int] = []
-        for turn, asked, answered in zip(turns, pieces[::2], pieces[1::2]):
+        for i, turn in enumerate(turns):
+            asked = self.encode(("\n" if i else "") + f"Question: {turn.question} Answer:")
+            answered = self.encode(" " + turn.answer)
             ids += asked + answered
             labels += [IGNORED] * (len(asked) - 1) + answered + [self._end]
             tasks += [TASKS.index(turn.task)] * (len(asked) + len(answered))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,12 @@ class Banks:
 
 def _finish(wording: str, slots: dict[str, str], pic: str) -> str:
     text = _fill(wording.removeprefix("!"), slots, pic)
-    return text[0].upper() + text[1:] + _mark(wording, text)
+    return _capitalised(text) + _mark(wording, text)
+
+
+def _capitalised(text: str) -> str:
+    """With a capital at the start and after a question mark."""
+    return re.sub(r"(^|\? )([a-z])", lambda found: found[1] + found[2].upper(), text)
 
 
 def _mark(wording: str, text: str) -> str:
@@ -100,7 +106,7 @@ def _dressed(rng: random.Random, wording: str, slots: dict[str, str]) -> str:
         text += rng.choice((" please", ", please", " for me", " now"))
     mark = _mark(wording, text) if rng.random() < 0.75 else rng.choice(("", "", "", ".", "?", "!"))
     if rng.random() < 0.7:
-        text = text[0].upper() + text[1:]
+        text = _capitalised(text)
     return text + mark
 
 

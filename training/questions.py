@@ -142,7 +142,7 @@ _DIRECTIONS = (
 
 
 def _two_lone(ask: Asker, axis: int) -> tuple[Thing, Thing, float] | None:
-    """Two things, each the only one of its kind, clearly apart along an axis, and the way from the second to the first."""
+    """Two things, each the only one of its kind, clearly apart along an axis, and the way from second to first."""
     lone = [group[0] for group in ask.view.by_noun.values() if len(group) == 1]
     if len(lone) < 2:
         return None

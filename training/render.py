@@ -123,15 +123,13 @@ class Renderer:
         """(B, S/14, S/14) int8. Reads each sprite's alpha coarsely, about the middle half of a patch at once."""
         num = self.size // PATCH_PX
         middles = (torch.arange(num, device=self.device) + 0.5) * PATCH_PX / self.size
-        owners = torch.full((len(layers), num, num), -1, dtype=torch.int8, device=self.device)
-        for k in range(layers.shape[1]):
-            layer = layers[:, k]
-            x, y = mapped(layer[:, LAYER["inverse"]], middles[None, None, :], middles[None, :, None])
-            lod = plane(layer[:, LAYER["lod"]]) + 1.6
-            alpha = read(self._sprites, plane(layer[:, LAYER["sprite"]]), lod, x, y, mirror=False)[3]
-            covers = (alpha > 127.5) & (plane(layer[:, LAYER["present"]]) > 0)
-            owners = torch.where(covers, torch.full_like(owners, k), owners)
-        return owners
+        each = layers.flatten(0, 1)  # (B * K, LAYER.width)
+        x, y = mapped(each[:, LAYER["inverse"]], middles[None, None, :], middles[None, :, None])
+        lod = plane(each[:, LAYER["lod"]]) + 1.6
+        alpha = read(self._sprites, plane(each[:, LAYER["sprite"]]), lod, x, y, mirror=False)[3]
+        covers = (alpha > 127.5) & (plane(each[:, LAYER["present"]]) > 0)
+        order = torch.arange(layers.shape[1], device=self.device, dtype=torch.int8).view(1, -1, 1, 1)
+        return torch.where(covers.unflatten(0, layers.shape[:2]), order, -1).amax(1).to(torch.int8)
 
 
 def _as_it_is(function: Callable) -> Callable:

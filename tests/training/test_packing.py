@@ -3,7 +3,9 @@ import random
 import numpy as np
 
 from demo.models.cogvlm import CogVLMImageProcessor, CogVLMProcessor
+from demo.prompts import load_prompts
 from training.asking import Turn
+from training.data import corpus
 from training.export import CHAT_TEMPLATE
 from training.packing import FIRST_POSITION, FIRST_POSITION_BLIND, IGNORED, TASKS, Encoder, pack
 from training.phrases import Banks
@@ -113,3 +115,18 @@ def test_the_answers_are_true_of_the_scene(bank, config):
             assert turn.question
             assert "{" not in turn.question + turn.answer
             assert "None" not in turn.answer
+
+
+def test_words_are_encoded_as_the_tokenizer_encodes_the_whole_text(words, bank, config):
+    encoder = Encoder(words)
+    for text in corpus(bank, config, scenes=30, seed=4):
+        assert encoder.encode(text) == words(text, add_special_tokens=False)["input_ids"]
+
+
+def test_the_pages_own_prompts_are_trained_word_for_word():
+    banks, prompts = Banks.load(), load_prompts("cogvlm")
+    rng = random.Random(1)
+    for style in ("short", "detailed", "grounded"):
+        assert banks.ask(rng, f"caption_{style}", split="page") == prompts.caption[style]
+    assert banks.ask(rng, "ground", split="page", x="the dog") == prompts.ground.replace("{phrase}", "the dog")
+    assert banks.ask(rng, "region", split="page", box="[[1]]") == prompts.describe_region.replace("{box}", "[[1]]")
