@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from demo.engine.manager import ManagerSnapshot
 
 
+Waiting = Callable[[], int]  # how many requests wait in the page's queue
+
+
 class Engine(Protocol):
     """What the page needs of the `ModelManager`."""
 
@@ -71,6 +74,3 @@ def make_context(engine: Engine, *, folder: Path, limits: Limits | None = None) 
         store=PictureStore(folder.resolve()),
         limits=limits or Limits(),
     )
-
-
-Waiting = Callable[[], int]  # how many requests wait in the page's queue

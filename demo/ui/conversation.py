@@ -25,7 +25,7 @@ class Turn:
     answer: str = ""
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
-    remark: str = ""
+    remark: str = "Waiting for a free place"
 
     @property
     def is_open(self) -> bool:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from demo.ui.context import UiContext
 from demo.ui.handlers import api
-from demo.ui.handlers.sampling import DEFAULT, sampling_of
+from demo.ui.handlers.sampling import DEFAULT
 from demo.ui.tabs.captioning import styles
 from demo.ui.widgets import api_steps, guarded, model_event
 
@@ -56,8 +56,8 @@ def _chat(context: UiContext, outputs: list[Any]) -> None:
         repetition_penalty: float = DEFAULT.repetition_penalty,
         seed: int | None = None,
     ) -> Generator[api.Step, None, None]:
-        sampling = (temperature, top_p, top_k, max_new_tokens, repetition_penalty, seed)
-        yield from api_steps(_sampled(sampling, lambda s: api.chat(context, message, picture, history, s)))
+        controls = (temperature, top_p, top_k, max_new_tokens, repetition_penalty, seed)
+        yield from api_steps(api.chat(context, message, picture, history, controls))
 
     inputs = [gr.Textbox(label="message"), _picture(), gr.JSON(label="history"), *_sampling()]
     _register(context, chat, "chat", inputs, outputs, "Answer a message about a picture.")
@@ -65,7 +65,7 @@ def _chat(context: UiContext, outputs: list[Any]) -> None:
 
 def _ground(context: UiContext, outputs: list[Any]) -> None:
     def ground(picture: str, phrase: str) -> Generator[api.Step, None, None]:
-        yield from api_steps(api.ground(context, picture, phrase, DEFAULT))
+        yield from api_steps(api.ground(context, picture, phrase))
 
     _register(
         context, ground, "ground", [_picture(), gr.Textbox(label="phrase")], outputs, "Find a phrase in a picture."
@@ -76,11 +76,7 @@ def _caption(context: UiContext, outputs: list[Any]) -> None:
     known = styles(context)
 
     def caption(picture: str, style: str = known[0]) -> Generator[api.Step, None, None]:
-        yield from api_steps(api.caption(context, picture, style, DEFAULT))
+        yield from api_steps(api.caption(context, picture, style))
 
     inputs = [_picture(), gr.Radio(known, value=known[0], label="style")]
     _register(context, caption, "caption", inputs, outputs, "Describe a picture.")
-
-
-def _sampled(values: tuple[Any, ...], steps: Any) -> Generator[api.Step, None, None]:
-    yield from steps(sampling_of(*values))

@@ -16,7 +16,7 @@ from demo.types import Region, Size
 # readers are given the source.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&$~|@]|:(?=//)|(?<=www)\.")
 _FIRST = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")  # a heading, list or rule at the beginning
-_LIVE = re.compile(r"[\\\[\]<>&$]|!(?=\[)")
+_LIVE = re.compile(r"[\\\[\]<>&$@]|:(?=//)|(?<=www)\.")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _OPEN_BOX = re.compile(r"\s*\[\[?[\d.,;\s\[]*$")  # the beginning of a box that is still being written
 

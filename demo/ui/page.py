@@ -8,7 +8,7 @@ from __future__ import annotations
 import gradio as gr
 
 from demo.ui import endpoints
-from demo.ui.context import UiContext
+from demo.ui.context import UiContext, Waiting
 from demo.ui.status import about_html, status_html
 from demo.ui.tabs import captioning, chat, grounding
 
@@ -19,21 +19,25 @@ CACHE_S = (600, 86_400)  # every ten minutes, remove pictures that are older tha
 
 def build_page(context: UiContext) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
-        _heading(page, context)
+
+        def waiting() -> int:
+            return len(page._queue)
+
+        _heading(page, context, waiting)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Chat", id="chat"):
-                chat.build(context)
+                chat.build(context, waiting)
             with gr.Tab("Grounding", id="grounding"):
-                grounding.build(context)
+                grounding.build(context, waiting)
             with gr.Tab("Captioning", id="captioning"):
-                captioning.build(context)
+                captioning.build(context, waiting)
         endpoints.build(context)
     return page
 
 
-def _heading(page: gr.Blocks, context: UiContext) -> None:
+def _heading(page: gr.Blocks, context: UiContext, waiting: Waiting) -> None:
     def status() -> str:
-        return status_html(context, len(page._queue))
+        return status_html(context, waiting())
 
     with gr.Row(elem_id="top"):
         gr.HTML(f"<h1>{TITLE}</h1>{about_html(context)}", elem_id="about")

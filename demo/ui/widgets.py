@@ -6,8 +6,7 @@ decodes a picture; they hand over paths, which `PictureStore` checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,19 +32,19 @@ def quick_event() -> dict[str, Any]:
     return {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
 
-@contextmanager
-def errors_as_toasts() -> Iterator[None]:
-    """Show an error of ours as it is, in one place of the page; gradio hides all others."""
-    try:
-        yield
-    except DemoError as error:
-        raise gr.Error(str(error), title="", duration=12, print_exception=False) from error
-
-
 def api_steps(steps: Generator[Any, None, None]) -> Generator[Any, None, None]:
-    """The edge of the endpoints: an error of ours reaches the client with its own words."""
-    with errors_as_toasts():
+    """The edge of the endpoints: an error of ours reaches the client with its own words; gradio hides all others."""
+    try:
         yield from steps
+    except DemoError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def not_taken(context: UiContext, waiting: int) -> str:
+    """Why gradio did not run an event; it tells its page no more than that."""
+    if waiting >= context.limits.queue:
+        return "All places in the queue are taken. Nothing is lost: try again in a moment."
+    return "That could not be taken up: a setting is out of range, or the connection was lost. Nothing is lost."
 
 
 # --- inputs

@@ -1,7 +1,11 @@
 """One page a module, and handlers with a real engine: the fake model in a worker process."""
 
+import os
+import shutil
+
 import pytest
 from page_kit import Page
+from playwright.sync_api import sync_playwright
 
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import GIB, Device
@@ -46,3 +50,17 @@ def make(tmp_path):
     yield build
     for manager in managers:
         manager.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium. Where there is none, tests are skipped by people and failed by CI."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "there is no chromium; install Debian's package"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

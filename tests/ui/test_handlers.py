@@ -18,8 +18,6 @@ from demo.ui.handlers.answering import UPDATE_S, shown
 from demo.ui.handlers.chat import Draft
 from demo.ui.handlers.sampling import sampling_of
 
-GREEDY = Sampling()
-
 
 def upload(context, name="scene.png", data=None):
     return write(context.store.folder, name, data or file_of(scene()))
@@ -29,8 +27,8 @@ def asked(context, text, *files, conversation=None):
     return chat.accept(context, Draft(text, files), conversation or Conversation())
 
 
-def answered(context, conversation, sampling=GREEDY):
-    return list(chat.answer(context, conversation, sampling))[-1]
+def answered(context, conversation, controls=()):
+    return list(chat.answer(context, conversation, controls))[-1]
 
 
 def until(condition, timeout_s=30.0):
@@ -91,7 +89,7 @@ def test_boxes_are_drawn_on_a_copy_and_the_model_goes_on_seeing_the_picture_itse
 
 def test_an_answer_grows_at_a_pace_that_can_be_read(make):
     context = make(token_s=0.002, tokens=300)
-    steps = list(chat.answer(context, asked(context, "What?"), GREEDY))
+    steps = list(chat.answer(context, asked(context, "What?")))
     grown = [step.last.answer for step in steps]
     assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
     assert 5 < len(steps) < 60
@@ -101,7 +99,7 @@ def test_an_answer_grows_at_a_pace_that_can_be_read(make):
 def test_leaving_an_answer_stops_the_model_and_frees_its_place(make, tmp_path):
     journal = tmp_path / "journal"
     context = make(token_s=0.05, tokens=1000, journal=journal)
-    with closing(chat.answer(context, asked(context, "What?"), GREEDY)) as steps:
+    with closing(chat.answer(context, asked(context, "What?"))) as steps:
         next(step for step in steps if step.last.answer)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 1  # gradio closes generators on its only event loop
@@ -112,7 +110,7 @@ def test_leaving_an_answer_stops_the_model_and_frees_its_place(make, tmp_path):
 
 def test_something_is_said_while_the_model_is_being_loaded(make):
     context = make(load_s=3, wait=False)
-    steps = list(chat.answer(context, asked(context, "What?"), GREEDY))
+    steps = list(chat.answer(context, asked(context, "What?")))
     remarks = [step.last.remark for step in steps if step.last.state == "waiting"]
     assert any("being loaded" in remark for remark in remarks)
     assert steps[-1].last.state == "done"
@@ -143,7 +141,7 @@ def test_an_error_nobody_foresaw_is_no_trace_on_the_page(make, caplog):
     context = make()
     conversation = asked(context, "What?")
     broken = replace(context, specs={"chat": None})  # a defect of ours, as good as any
-    step = list(chat.answer(broken, conversation, GREEDY))[-1].last
+    step = list(chat.answer(broken, conversation))[-1].last
     assert step.state == "failed"
     assert "Traceback" not in step.remark
 
@@ -160,7 +158,7 @@ def test_an_error_nobody_foresaw_is_no_trace_on_the_page(make, caplog):
 def test_retry_answers_the_last_question_again(make):
     context = make()
     first = answered(context, asked(context, "What?"))
-    *_, again = chat.retry(context, first, GREEDY)
+    *_, again = chat.retry(context, first)
     assert len(again.turns) == 1
     assert again.last.answer == first.last.answer
 
@@ -182,7 +180,7 @@ def test_a_second_question_waits_for_the_first_answer(make):
 
 def test_the_limit_of_tokens_is_told_when_it_cut_the_answer(make):
     context = make()
-    turn = answered(context, asked(context, "What is it?"), Sampling(max_new_tokens=2)).last
+    turn = answered(context, asked(context, "What is it?"), (0, 1, 0, 2)).last
     assert turn.answer.split() == ["You", "asked:"]
     assert "cut off" in turn.remark
 
@@ -208,7 +206,7 @@ def test_what_is_not_a_picture_is_refused_in_one_sentence(make, data, words):
         asked(context, "What?", path)
     assert str(context.store.folder) not in str(error.value)
     with pytest.raises(PictureError, match=words):
-        list(looking.ground(context, path, "the dog", GREEDY))
+        list(looking.ground(context, path, "the dog"))
 
 
 def _turned():
@@ -269,7 +267,7 @@ def test_more_pictures_than_the_model_takes_are_refused(make):
 
 def test_a_phrase_is_found_in_pixels_of_the_upload(make):
     context = make(box="500,250,750,500")
-    *_, last = looking.ground(context, upload(context), "the red dog", GREEDY)
+    *_, last = looking.ground(context, upload(context), "the red dog")
     box = last.regions[0].box
     assert (box.x0, box.y0, box.x1, box.y1) == (160, 50, 240, 100)
     assert last.drawn
@@ -278,14 +276,14 @@ def test_a_phrase_is_found_in_pixels_of_the_upload(make):
 
 def test_a_bare_box_is_named_after_the_phrase(make):
     context = make()
-    steps = looking.ground(context, upload(context), "!!!", GREEDY)  # words that the answer's parser takes for none
+    steps = looking.ground(context, upload(context), "!!!")  # words that the answer's parser takes for none
     assert [region.label for region in list(steps)[-1].regions] == ["!!!"]
 
 
 @pytest.mark.parametrize(("style", "has_boxes"), [("short", False), ("detailed", False), ("grounded", True)])
 def test_each_style_asks_in_its_own_words(make, style, has_boxes):
     context = make()
-    *_, last = looking.caption(context, upload(context), style, GREEDY)
+    *_, last = looking.caption(context, upload(context), style)
     assert last.state == "done"
     assert bool(last.drawn) is has_boxes
 
@@ -294,20 +292,20 @@ def test_each_style_asks_in_its_own_words(make, style, has_boxes):
 def test_an_unknown_style_lists_the_known_ones(make, style):
     context = make()
     with pytest.raises(DemoError, match="short, detailed, grounded"):
-        list(looking.caption(context, upload(context), style, GREEDY))
+        list(looking.caption(context, upload(context), style))
 
 
 def test_a_missing_picture_is_asked_for(make):
     context = make()
     with pytest.raises(InvalidInput, match="no picture"):
-        list(looking.ground(context, None, "the dog", GREEDY))
+        list(looking.ground(context, None, "the dog"))
 
 
 def test_a_role_that_no_model_serves_says_how_to_get_one(make):
     context = make()
     without = replace(context, specs={}, prompts={})
     with pytest.raises(DemoError, match="--model grounding="):
-        list(looking.ground(without, upload(context), "the dog", GREEDY))
+        list(looking.ground(without, upload(context), "the dog"))
 
 
 # --- sampling
@@ -353,7 +351,7 @@ def test_a_history_is_what_came_before(make):
         {"role": "user", "content": "One?"},
         {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
     ]
-    *_, (text, boxes) = api.chat(context, "Two?", upload(context), history, GREEDY)
+    *_, (text, boxes) = api.chat(context, "Two?", upload(context), history)
     assert "this is turn 3" in text
     assert "320 x 200" in text
     assert boxes == []
@@ -375,19 +373,19 @@ def test_a_history_is_what_came_before(make):
 )
 def test_a_history_of_another_shape_is_refused(make, history):
     with pytest.raises(InvalidInput):
-        list(api.chat(make(), "Two?", None, history, GREEDY))
+        list(api.chat(make(), "Two?", None, history))
 
 
 def test_found_things_are_plain_data(make):
     context = make()
-    *_, (text, boxes) = api.ground(context, upload(context), "the dog", GREEDY)
+    *_, (text, boxes) = api.ground(context, upload(context), "the dog")
     assert text == "the dog [[100,200,300,400]]"
     assert boxes == [{"label": "dog", "box": [32.0, 40.0, 96.0, 80.0], "box_normalized": [0.1, 0.2, 0.3, 0.4]}]
 
 
 def test_a_path_of_the_server_is_no_picture(make):
     with pytest.raises(PictureError):
-        list(api.caption(make(), "/etc/passwd", "short", GREEDY))
+        list(api.caption(make(), "/etc/passwd", "short"))
 
 
 def test_updates_come_a_few_times_a_second():

@@ -12,11 +12,12 @@ from typing import Any
 
 from demo.errors import InvalidInput
 from demo.grounding.export import Record, records
-from demo.types import Message, Sampling
+from demo.types import Message
 from demo.ui.context import UiContext
 from demo.ui.handlers import looking
 from demo.ui.handlers.answering import Answer, answering
 from demo.ui.handlers.chat import checked_question
+from demo.ui.handlers.sampling import Controls, sampling_of
 
 Step = tuple[str, list[Record]]
 
@@ -24,25 +25,21 @@ MAX_TURNS = 200
 
 
 def chat(
-    context: UiContext, message: str | None, picture: str | None, history: object, sampling: Sampling
+    context: UiContext, message: str | None, picture: str | None, history: object, controls: Controls = ()
 ) -> Generator[Step, None, None]:
     """``history`` is earlier messages, oldest first; the picture is what the whole conversation is about."""
     messages = [*_past(context, history), Message("user", checked_question(context, message, name="message"))]
     if picture:
         messages[0] = Message(messages[0].speaker, messages[0].text, (context.store.open(picture),))
-    yield from _steps(answering(context, "chat", tuple(messages), sampling))
+    yield from _steps(answering(context, "chat", tuple(messages), sampling_of(*controls)))
 
 
-def ground(
-    context: UiContext, picture: str | None, phrase: str | None, sampling: Sampling
-) -> Generator[Step, None, None]:
-    yield from _steps(looking.ground(context, picture, phrase, sampling))
+def ground(context: UiContext, picture: str | None, phrase: str | None) -> Generator[Step, None, None]:
+    yield from _steps(looking.ground(context, picture, phrase))
 
 
-def caption(
-    context: UiContext, picture: str | None, style: str | None, sampling: Sampling
-) -> Generator[Step, None, None]:
-    yield from _steps(looking.caption(context, picture, style, sampling))
+def caption(context: UiContext, picture: str | None, style: str | None) -> Generator[Step, None, None]:
+    yield from _steps(looking.caption(context, picture, style))
 
 
 def _steps(answers: Generator[Answer, None, None]) -> Generator[Step, None, None]:

@@ -12,10 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from demo.errors import DemoError, InvalidInput
-from demo.types import Message, Sampling
+from demo.types import Message
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.answering import Answer, answering, shown
+from demo.ui.handlers.sampling import Controls, sampling_of
 from demo.ui.pictures import PictureStore
 
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the text's direction
@@ -66,20 +67,24 @@ def _is_text(character: str) -> bool:
     return unicodedata.category(character) not in ("Cc", "Cs") and character not in _OVERRIDES
 
 
-def answer(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Conversation, None, None]:
+def answer(
+    context: UiContext, conversation: Conversation, controls: Controls = ()
+) -> Generator[Conversation, None, None]:
     """Write the answer to the last turn. Yields the conversation as it grows; never raises."""
     turn = conversation.last
     if turn is None or not turn.is_open:
         return
-    with closing(shown(_steps(context, conversation, sampling))) as steps:
+    with closing(shown(_steps(context, conversation, controls))) as steps:
         for step in steps:
             turn = _merged(turn, step, left_out=len(conversation.seen(_most(context)).turns) < len(conversation.turns))
             yield conversation.with_last(turn)
 
 
-def retry(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Conversation, None, None]:
+def retry(
+    context: UiContext, conversation: Conversation, controls: Controls = ()
+) -> Generator[Conversation, None, None]:
     """Answer the last question again."""
-    yield from answer(context, conversation.asked_again(), sampling)
+    yield from answer(context, conversation.asked_again(), controls)
 
 
 def undo(conversation: Conversation) -> tuple[Conversation, Draft]:
@@ -106,11 +111,11 @@ def messages_of(conversation: Conversation, store: PictureStore) -> tuple[Messag
     return tuple(messages)
 
 
-def _steps(context: UiContext, conversation: Conversation, sampling: Sampling) -> Generator[Answer, None, None]:
+def _steps(context: UiContext, conversation: Conversation, controls: Controls) -> Generator[Answer, None, None]:
     if context.spec("chat") is None:
         raise DemoError("No loaded model chats", remedy="Start with --model chat=NAME.")
     messages = messages_of(conversation.seen(_most(context)), context.store)
-    yield from answering(context, "chat", messages, sampling)
+    yield from answering(context, "chat", messages, sampling_of(*controls))
 
 
 def _most(context: UiContext) -> int:

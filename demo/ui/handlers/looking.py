@@ -10,35 +10,36 @@ from dataclasses import replace
 
 from demo.errors import ConfigError, InvalidInput
 from demo.prompts import PromptSet
-from demo.types import Message, Picture, Region, Role, Sampling
+from demo.types import Message, Picture, Region, Role
 from demo.ui.context import UiContext
 from demo.ui.handlers.answering import Answer, answering
 from demo.ui.handlers.chat import checked_question
+from demo.ui.handlers.sampling import Controls, sampling_of
 
 
 def ground(
-    context: UiContext, picture: str | None, phrase: str | None, sampling: Sampling
+    context: UiContext, picture: str | None, phrase: str | None, controls: Controls = ()
 ) -> Generator[Answer, None, None]:
     """Find what the phrase names. Raises the family's errors."""
     prompts = _prompts_for(context, "grounding")
     wanted = checked_question(context, phrase, name="phrase")
-    for answer in _look(context, "grounding", picture, prompts.ask_where(wanted), sampling):
+    for answer in _look(context, "grounding", picture, prompts.ask_where(wanted), controls):
         yield replace(answer, regions=tuple(_named(region, wanted) for region in answer.regions))
 
 
 def caption(
-    context: UiContext, picture: str | None, style: str | None, sampling: Sampling
+    context: UiContext, picture: str | None, style: str | None, controls: Controls = ()
 ) -> Generator[Answer, None, None]:
     """Describe the picture in one of the styles its model has a prompt for. Raises the family's errors."""
     prompt = _prompts_for(context, "captioning").ask_caption(style or "")
-    yield from _look(context, "captioning", picture, prompt, sampling)
+    yield from _look(context, "captioning", picture, prompt, controls)
 
 
 def _look(
-    context: UiContext, role: Role, picture: str | None, prompt: str, sampling: Sampling
+    context: UiContext, role: Role, picture: str | None, prompt: str, controls: Controls
 ) -> Generator[Answer, None, None]:
     opened = _opened(context, picture)
-    yield from answering(context, role, (Message("user", prompt, (opened,)),), sampling)
+    yield from answering(context, role, (Message("user", prompt, (opened,)),), sampling_of(*controls))
 
 
 def _named(region: Region, phrase: str) -> Region:

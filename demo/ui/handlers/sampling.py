@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from demo.errors import InvalidInput
 from demo.types import Sampling
 
 DEFAULT = Sampling()
 
 Number = float | int | None
+Controls = Sequence[Number]  # the arguments of `sampling_of`, in its order
 
 
 def sampling_of(

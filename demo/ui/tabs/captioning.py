@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.ui.context import UiContext
+from demo.ui.context import UiContext, Waiting
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
@@ -34,7 +34,7 @@ class CaptioningTab:
     examples: list[gr.Button]
 
 
-def build(context: UiContext) -> CaptioningTab | None:
+def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
     """None where no loaded model captions; the tab then says so."""
     if unavailable(context, "captioning", "Start the demo with --model captioning=NAME."):
         return None
@@ -42,6 +42,7 @@ def build(context: UiContext) -> CaptioningTab | None:
     tab = _layout(context, examples)
     wire(
         context,
+        waiting,
         partial(looking.caption, context),
         triggers=[tab.switch.run.click],
         inputs=[tab.picture, tab.style, *tab.sampling.inputs],

@@ -12,21 +12,21 @@ from typing import Any
 
 import gradio as gr
 
+from demo.errors import DemoError
 from demo.grounding.highlight import segments
 from demo.grounding.palette import colour_of
 from demo.ui import markup
-from demo.ui.context import UiContext
+from demo.ui.context import UiContext, Waiting
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
-from demo.ui.handlers.sampling import sampling_of
 from demo.ui.widgets import (
     SamplingControls,
-    errors_as_toasts,
     example_buttons,
     message_input,
     model_event,
+    not_taken,
     quick_event,
     sampling_controls,
 )
@@ -60,10 +60,10 @@ class ChatTab:
         return [self.conversation, self.chatbot, self.box, self.notice, self.retry, self.undo, self.copy]
 
 
-def build(context: UiContext) -> ChatTab:
+def build(context: UiContext, waiting: Waiting) -> ChatTab:
     examples = load_examples("chat")
     tab = _layout(examples)
-    _wire(tab, context)
+    _wire(tab, context, waiting)
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, tab.box, **quick_event())
     return tab
@@ -95,36 +95,42 @@ def _layout(examples: tuple[Example, ...]) -> ChatTab:
     )  # fmt: skip
 
 
-def _wire(tab: ChatTab, context: UiContext) -> None:
+def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
     asking = [tab.conversation, *tab.sampling.inputs]
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    # Counts the accepted questions: its change asks the model, so that a refused one never joins the queue. A gr.State
+    # would not do, its change is not told after an event that runs beside the queue.
+    accepted = gr.Number(0, visible="hidden")
 
-    def send(value: dict[str, Any] | None, conversation: Conversation) -> list[Any]:
-        with errors_as_toasts():
-            value = value or {}
-            draft = Draft(value.get("text") or "", tuple(value.get("files") or ()))
-            return _view(handlers.accept(context, draft, conversation), Draft())
+    def send(value: dict[str, Any] | None, conversation: Conversation, count: float) -> list[Any]:
+        value = value or {}
+        draft = Draft(value.get("text") or "", tuple(value.get("files") or ()))
+        try:
+            return [*_view(handlers.accept(context, draft, conversation), Draft()), count + 1]
+        except DemoError as error:
+            return [*_view(conversation, notice=str(error)), count]
 
-    def answer(conversation: Conversation, *sampling: Any) -> Generator[list[Any], None, None]:
-        with errors_as_toasts():
-            chosen = sampling_of(*sampling)
-        yield from _views(handlers.answer(context, conversation, chosen))
+    def answer(conversation: Conversation, *controls: Any) -> Generator[list[Any], None, None]:
+        yield from _views(handlers.answer(context, conversation, controls))
 
-    def retry(conversation: Conversation, *sampling: Any) -> Generator[list[Any], None, None]:
-        with errors_as_toasts():
-            chosen = sampling_of(*sampling)
-        yield from _views(handlers.retry(context, conversation, chosen))
+    def retry(conversation: Conversation, *controls: Any) -> Generator[list[Any], None, None]:
+        yield from _views(handlers.retry(context, conversation, controls))
 
-    sent = tab.box.submit(send, [tab.box, tab.conversation], tab.outputs, **quick_event())
-    answered = sent.success(answer, asking, tab.outputs, **model)
-    answered.failure(_give_back, tab.conversation, tab.outputs, **quick_event())
+    def give_back(conversation: Conversation) -> list[Any]:
+        if not conversation.is_open:  # a retry; the answer that was there still is
+            return _view(conversation, notice=not_taken(context, waiting()))
+        return _view(*handlers.undo(conversation), notice=not_taken(context, waiting()))
+
+    tab.box.submit(send, [tab.box, tab.conversation, accepted], [*tab.outputs, accepted], **quick_event())
+    answered = accepted.change(answer, asking, tab.outputs, trigger_mode="multiple", **model)
     again = tab.retry.click(retry, asking, tab.outputs, **model)
-    again.failure(_not_taken, tab.conversation, tab.outputs, **quick_event())
     running = [answered, again]
+    for event in running:
+        event.failure(give_back, tab.conversation, tab.outputs, **quick_event())
     tab.box.stop(_stop, tab.conversation, tab.outputs, cancels=running, **quick_event())
     tab.undo.click(_undo, tab.conversation, tab.outputs, **quick_event())
-    tab.clear.click(_clear, None, tab.outputs, cancels=running, **quick_event())
-    tab.chatbot.clear(_clear, None, tab.outputs, cancels=running, **quick_event())
+    for clears in (tab.clear.click, tab.chatbot.clear):
+        clears(_clear, None, tab.outputs, cancels=running, **quick_event())
     tab.copy.click(None, None, None, js=_COPY_JS)
 
 
@@ -145,22 +151,6 @@ def _undo(conversation: Conversation) -> list[Any]:
 
 def _clear() -> list[Any]:
     return _view(Conversation(), Draft())
-
-
-def _give_back(conversation: Conversation) -> list[Any]:
-    """The question was not taken up: back into the box with it, so that nothing typed is lost."""
-    if not conversation.is_open:
-        return _view(conversation)
-    return _view(*handlers.undo(conversation), notice=_BUSY)
-
-
-def _not_taken(conversation: Conversation) -> list[Any]:
-    return _view(conversation, notice=_BUSY)
-
-
-_BUSY = (
-    "All places in the queue are taken, or the connection was lost. Your question is kept; send it again in a moment."
-)
 
 
 # --- how a conversation looks
@@ -215,7 +205,7 @@ def _answer(turn: Turn) -> dict[str, Any]:
     if turn.remark:
         kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
         content.append(_remark(turn.remark, kind))
-    return {"role": "assistant", "content": content or [_remark("No words came back.", "remark")]}
+    return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
 
 
 def _text(turn: Turn) -> str:

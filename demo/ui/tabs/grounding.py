@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.ui.context import UiContext
+from demo.ui.context import UiContext, Waiting
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
@@ -34,7 +34,7 @@ class GroundingTab:
     examples: list[gr.Button]
 
 
-def build(context: UiContext) -> GroundingTab | None:
+def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
     """None where no loaded model draws boxes; the tab then says so."""
     if unavailable(context, "grounding", _REMEDY):
         return None
@@ -42,6 +42,7 @@ def build(context: UiContext) -> GroundingTab | None:
     tab = _layout(examples)
     wire(
         context,
+        waiting,
         partial(looking.ground, context),
         triggers=[tab.switch.run.click, tab.phrase.submit],
         inputs=[tab.picture, tab.phrase, *tab.sampling.inputs],

@@ -5,7 +5,7 @@ Owns the result's parts and how an `Answer` is shown in them. What is asked is d
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,14 @@ import gradio as gr
 
 from demo.grounding.highlight import segments
 from demo.grounding.palette import colour_of
-from demo.types import Sampling
 from demo.ui import markup
-from demo.ui.context import UiContext
+from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers.answering import Answer, shown
-from demo.ui.handlers.sampling import sampling_of
-from demo.ui.widgets import errors_as_toasts, model_event, quick_event
+from demo.ui.handlers.sampling import Controls
+from demo.ui.widgets import model_event, not_taken, quick_event
+
+# from a picture's path, a text and the sampling controls to the steps of an answer
+Ask = Callable[[str | None, str | None, Controls], Generator[Answer, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def result_parts(prefix: str, hint: str) -> Result:
 
 def wire(
     context: UiContext,
-    ask: Any,  # (picture, text, sampling) -> steps of an answer
+    waiting: Waiting,
+    ask: Ask,
     *,
     triggers: list[Any],
     inputs: list[Any],  # picture, text, then the sampling controls
@@ -85,34 +88,33 @@ def wire(
     nothing_found: str,
 ) -> None:
     """Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
-    outputs = [*result.outputs, *switch.outputs]
+    buttons = [result.line, *switch.outputs]
 
-    def run(picture: str | None, text: str | None, *sampling: Any) -> Generator[list[Any], None, None]:
-        with errors_as_toasts():
-            chosen: Sampling = sampling_of(*sampling)
-        with closing(shown(ask(picture, text, chosen))) as steps:
+    def run(picture: str | None, text: str | None, *controls: Any) -> Generator[list[Any], None, None]:
+        with closing(shown(ask(picture, text, controls))) as steps:
             for answer in steps:
-                yield [*_parts(answer, nothing_found), *_buttons(answer.state in ("waiting", "answering"))]
+                yield [*_parts(answer, nothing_found), *_pressed(answer.state in ("waiting", "answering"))]
 
-    running = gr.on(
-        triggers, run, inputs, outputs,
-        **model_event(context), api_visibility="private", show_progress="hidden",
-    )  # fmt: skip
-    running.failure(_busy, None, [result.line, *switch.outputs], **quick_event())
-    switch.stop.click(_stopped, None, [result.line, *switch.outputs], cancels=[running], **quick_event())
+    def refused() -> list[Any]:
+        return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+
+    started = gr.on(triggers, _started, None, buttons, **quick_event())
+    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    running = started.success(run, inputs, [*result.outputs, *switch.outputs], **model)
+    running.failure(refused, None, buttons, **quick_event())
+    switch.stop.click(_stopped, None, buttons, cancels=[running], **quick_event())
 
 
-def _buttons(is_running: bool) -> list[Any]:
-    return [gr.update(interactive=not is_running), gr.update(interactive=is_running)]
+def _started() -> list[Any]:
+    return [markup.line(Answer().remark, "busy"), *_pressed(True)]
 
 
 def _stopped() -> list[Any]:
-    return [markup.line("Stopped.", "remark"), *_buttons(False)]
+    return [markup.line("Stopped.", "remark"), *_pressed(False)]
 
 
-def _busy() -> list[Any]:
-    line = markup.line("All places in the queue are taken, or the connection was lost. Try again in a moment.", "error")
-    return [line, *_buttons(False)]
+def _pressed(is_running: bool) -> list[Any]:
+    return [gr.update(interactive=not is_running), gr.update(interactive=is_running)]
 
 
 def _parts(answer: Answer, nothing_found: str) -> list[Any]:
