@@ -53,6 +53,9 @@ def make_theme() -> gr.themes.Base:
         button_border_width="1px",
         input_background_fill="white",
         input_background_fill_dark="*neutral_900",
+        input_border_width="1px",
+        input_border_color="*neutral_300",
+        input_border_color_dark="*neutral_700",
         input_border_color_focus="*primary_400",
         input_border_color_focus_dark="*primary_400",
     )

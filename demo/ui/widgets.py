@@ -6,8 +6,9 @@ decodes a picture; they hand over paths, which `PictureStore` checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ from demo.ui.context import UiContext
 from demo.ui.examples import Example
 from demo.ui.handlers.sampling import DEFAULT
 
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 MODEL_EVENTS = "model"  # the one concurrency id of everything that makes the model work
 
 
@@ -61,6 +63,7 @@ def picture_input(label: str, name: str) -> gr.Image:
         elem_id=name,
         elem_classes=["picture"],
         buttons=["fullscreen"],
+        placeholder="Drop a picture here,\nor click to choose one",
     )
     return guarded(image, lambda data: data.path if data else None)
 
@@ -105,7 +108,7 @@ class SamplingControls:
     top_k: gr.Slider
     max_new_tokens: gr.Slider
     repetition_penalty: gr.Slider
-    seed: gr.Number
+    seed: gr.Textbox
 
     @property
     def inputs(self) -> list[Component]:
@@ -126,21 +129,27 @@ def sampling_controls(default: Sampling = DEFAULT) -> SamplingControls:
             repetition_penalty=gr.Slider(
                 0.5, 2, default.repetition_penalty, step=0.05, label="Repetition penalty", info="1: off"
             ),
-            seed=gr.Number(default.seed, label="Seed", info="empty: another one each time", precision=0, minimum=0),
+            seed=gr.Textbox(  # a gr.Number cannot be empty, it shows 0 and sends it
+                "" if default.seed is None else str(default.seed),
+                label="Seed",
+                info="empty: another one each time",
+                max_lines=1,
+            ),
         )
 
 
 # --- examples
 
 
-def example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
-    """One button an example, with its picture; an empty list where there are none."""
+def example_buttons(examples: Sequence[Example], names: Mapping[str, str] = _NO_NAMES) -> list[gr.Button]:
+    """One button an example, with its picture and its text or the text's name; an empty list where there are none."""
     if not examples:
         return []
     gr.HTML("<p class='line examples-title'>Examples</p>")
     with gr.Row(elem_classes=["examples"]):
         return [
-            gr.Button(example.text, icon=example.picture, size="sm", elem_classes=["example"]) for example in examples
+            gr.Button(names.get(example.text, example.text), icon=example.picture, size="sm", elem_classes=["example"])
+            for example in examples
         ]
 
 

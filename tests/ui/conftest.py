@@ -1,10 +1,9 @@
 """One page a module, and handlers with a real engine: the fake model in a worker process."""
 
 import os
-import shutil
 
 import pytest
-from page_kit import Page
+from page_kit import Page, chromium
 from playwright.sync_api import sync_playwright
 
 from demo.config import EngineConfig, ModelChoice
@@ -52,14 +51,12 @@ def make(tmp_path):
         manager.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no wider: while it lives, the thread counts as running an event loop
 def browser():
     """Headless Chromium. Where there is none, tests are skipped by people and failed by CI."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    path = chromium()
     if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            "there is no chromium; install Debian's package"
-        )
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no chromium; install Debian's package")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

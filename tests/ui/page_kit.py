@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,20 +18,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120.0
 
-_RUN = """
-import json, logging, sys
-from demo.config import EngineConfig, ModelChoice, ServerConfig
-from demo.errors import DemoError
-from demo.ui.app import serve
-logging.basicConfig(level=logging.INFO)
-options = json.loads(sys.argv[1])
-try:
-    serve(EngineConfig(models=(ModelChoice(options.pop("model")),)), ServerConfig(**options))
-except DemoError as error:
-    sys.stderr.write(f"error: {error}\\n")
-    sys.exit(error.exit_code)
-"""
-
 
 class Page:
     """A running page: ``url``, its log, and how it ended."""
@@ -41,10 +27,11 @@ class Page:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(log)
         options = {"model": model, "port": self.port, **server}
+        flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         env.pop("GRADIO_TEMP_DIR", None)
         with self.log.open("wb") as out:
-            command = [sys.executable, "-c", _RUN, json.dumps(options)]
+            command = [sys.executable, "launch.py", *flags]
             self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
 
     def wait(self, path="/healthz"):
@@ -88,6 +75,12 @@ class Page:
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def chromium():
+    """The browser's executable, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def free_port():

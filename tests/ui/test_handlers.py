@@ -317,6 +317,8 @@ def test_empty_controls_mean_the_defaults():
 
 def test_the_controls_reach_the_sampling():
     chosen = sampling_of(0.5, 0.9, 40, 7, 1.5, 3)
+    assert sampling_of(0.5, 0.9, 40, 7, 1.5, " 3 ") == chosen
+    assert sampling_of(seed=" ").seed is None
     assert chosen == Sampling(7, temperature=0.5, top_p=0.9, top_k=40, repetition_penalty=1.5, seed=3)
 
 
@@ -334,6 +336,9 @@ def test_the_controls_reach_the_sampling():
         (True,),
         ([],),
         (0, 1, 0, 5, 1, -3),
+        (0, 1, 0, 5, 1, "-3"),
+        (0, 1, 0, 5, 1, "9" * 5000),
+        (0, 1, 0, 5, 1, "many"),
         (0, 1, float("nan")),
     ],
 )

@@ -70,7 +70,7 @@ def test_the_sampling_controls_show_the_true_defaults(page):
     controls = [block for block in page.blocks.values() if hasattr(block, "label") and hasattr(block, "value")]
     values = {block.label: block.value for block in controls}
     shown = {name: values[name] for name in ("Temperature", "Top p", "Top k", "Repetition penalty", "Seed")}
-    assert shown == {"Temperature": 0.0, "Top p": 1.0, "Top k": 0, "Repetition penalty": 1.0, "Seed": None}
+    assert shown == {"Temperature": 0.0, "Top p": 1.0, "Top k": 0, "Repetition penalty": 1.0, "Seed": ""}
     assert values["Most new tokens"] == 512
 
 

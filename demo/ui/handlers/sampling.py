@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from demo.errors import InvalidInput
 from demo.types import Sampling
@@ -10,7 +11,7 @@ from demo.types import Sampling
 DEFAULT = Sampling()
 
 Number = float | int | None
-Controls = Sequence[Number]  # the arguments of `sampling_of`, in its order
+Controls = Sequence[Any]  # the arguments of `sampling_of`, in its order
 
 
 def sampling_of(
@@ -19,7 +20,7 @@ def sampling_of(
     top_k: Number = None,
     max_new_tokens: Number = None,
     repetition_penalty: Number = None,
-    seed: Number = None,
+    seed: Number | str = None,
 ) -> Sampling:
     """An empty control means the default; numbers out of range are refused, wherever they come from."""
     return Sampling(
@@ -28,8 +29,18 @@ def sampling_of(
         top_p=_real("top_p", top_p, DEFAULT.top_p),
         top_k=_whole("top_k", top_k, DEFAULT.top_k),
         repetition_penalty=_real("repetition_penalty", repetition_penalty, DEFAULT.repetition_penalty),
-        seed=None if seed is None else _whole("seed", seed, 0),
+        seed=_seed(seed),
     )
+
+
+def _seed(value: Number | str) -> int | None:
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        if not value.strip().isdecimal() or len(value) > 20:
+            raise InvalidInput("The seed is not a whole number", value=value[:20], remedy="Type one, or nothing.")
+        value = int(value)
+    return None if value is None else _whole("seed", value, 0)
 
 
 def _real(name: str, value: Number, default: float) -> float:

@@ -72,8 +72,8 @@ def _layout(context: UiContext, examples: tuple[Example, ...]) -> CaptioningTab:
             picture = picture_input("Picture", "caption-picture")
             style = gr.Radio(choices, value=choices[0][1], label="Style", elem_id="caption-style")
             buttons = switch("Describe it", "caption")
-            shown = example_buttons(examples)
-            sampling = sampling_controls()
         with gr.Column(min_width=300):
             result = result_parts("caption", "The caption is written here.")
+    shown = example_buttons(examples, _LABELS)
+    sampling = sampling_controls()
     return CaptioningTab(picture, style, buttons, result, sampling, shown)

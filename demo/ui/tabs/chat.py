@@ -74,7 +74,7 @@ def _layout(examples: tuple[Example, ...]) -> ChatTab:
         elem_id="conversation",
         show_label=False,
         container=False,
-        height="min(62vh, 640px)",
+        height="min(62vh, 640px)",  # a fixed one: with max_height the newest words do not scroll into view
         placeholder=_WELCOME,
         buttons=[],
         layout="bubble",

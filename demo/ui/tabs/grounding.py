@@ -67,8 +67,8 @@ def _layout(examples: tuple[Example, ...]) -> GroundingTab:
                 label="What to look for", placeholder="the dog on the left", max_lines=3, elem_id="ground-phrase"
             )
             buttons = switch("Find it", "ground")
-            shown = example_buttons(examples)
-            sampling = sampling_controls()
         with gr.Column(min_width=300):
             result = result_parts("ground", "The place of what you name is shown here.")
+    shown = example_buttons(examples)
+    sampling = sampling_controls()
     return GroundingTab(picture, phrase, buttons, result, sampling, shown)

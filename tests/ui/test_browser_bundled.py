@@ -1,0 +1,145 @@
+"""The bundled model in headless Chromium: each tab's question about an example, its words and its places.
+
+The truth lies beside each example picture as NAME.json: ``{"objects": [{"name": NOUN, "box": [x0, y0, x1, y1]}]}``,
+in pixels.
+"""
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import TimeoutError, expect
+
+from demo.catalog import BUNDLED
+from demo.grounding.geometry import iou
+from demo.types import Box
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+ANSWER = "#conversation .bot .message-content"
+BOX = "#message textarea"
+DONE_MS = 60_000
+
+is_there = (BUNDLED / "config.json").is_file() and (EXAMPLES / "examples.json").is_file()
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_there and os.environ.get("CI") != "true", reason="the bundled model is not here yet"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(open_page):
+    return open_page("bundled")
+
+
+@pytest.fixture
+def tab(browser, page):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    tab.goto(page.url)
+    expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
+    yield tab
+    context.close()
+
+
+def examples(kind):
+    return [entry for entry in json.loads((EXAMPLES / "examples.json").read_text()) if entry["tab"] == kind]
+
+
+def truth(entry):
+    """The things in an example's picture: (noun, box)."""
+    things = json.loads((EXAMPLES / entry["file"]).with_suffix(".json").read_text())["objects"]
+    return [(thing["name"], Box(*thing["box"])) for thing in things]
+
+
+def named(words, text):
+    """How many of the nouns a text names, in the singular or the plural."""
+    return sum(1 for word in set(words) if re.search(rf"\b{re.escape(word)}(?:e?s)?\b", text, re.IGNORECASE))
+
+
+def found(tab, prefix):
+    """The table's rows: (label, box)."""
+    rows = tab.locator(f"#{prefix}-table tbody tr")
+    cells = [rows.nth(index).locator("th, td").all_inner_texts() for index in range(rows.count())]
+    return [(cell[0], Box(*map(float, cell[1:]))) for cell in cells]
+
+
+def finished(tab):
+    return tab.locator("#conversation .bot .remark").filter(has_text="tokens").last
+
+
+def test_the_heading_says_what_the_model_is_made_for(tab):
+    expect(tab.locator("#about .note")).to_contain_text("photos are not its world")
+
+
+def test_an_example_of_the_chat_is_answered_with_what_is_in_it(tab):
+    entry = examples("chat")[0]
+    tab.get_by_role("button", name=entry["question"]).first.click()
+    expect(tab.locator(BOX)).to_have_value(entry["question"])
+    expect(tab.locator("#message img")).to_be_visible()
+    tab.press(BOX, "Enter")
+    expect(finished(tab)).to_be_visible(timeout=DONE_MS)
+    assert tab.locator(ANSWER).first.inner_text().strip()
+    tab.fill(BOX, "What is in the picture?")
+    tab.press(BOX, "Enter")
+    expect(tab.locator("#conversation .bot .remark")).to_have_count(2, timeout=DONE_MS)
+    answer = tab.locator("#conversation .bot").last.inner_text()
+    nouns = [noun for noun, _ in truth(entry)]
+    assert named(nouns, answer) >= max(1, len(set(nouns)) // 2), answer
+
+
+def test_every_example_of_the_grounding_tab_is_found_where_it_is(tab):
+    tab.get_by_role("tab", name="Grounding").click()
+    for entry in examples("grounding"):
+        tab.get_by_role("tabpanel").get_by_role("button", name=entry["phrase"], exact=True).first.click()
+        expect(tab.get_by_label("What to look for")).to_have_value(entry["phrase"])
+        expect(tab.locator("#ground-picture img")).to_be_visible()
+        tab.get_by_role("button", name="Find it").click()
+        expect(tab.locator("#ground-line")).to_contain_text("tokens", timeout=DONE_MS)
+        expect(tab.locator("#ground-drawn img")).to_be_visible()
+        boxes = [box for _, box in found(tab, "ground")]
+        asked = [box for noun, box in truth(entry) if noun in entry["phrase"]]
+        assert max(iou(box, true) for box in boxes for true in asked) >= 0.5, entry["phrase"]
+
+
+def test_a_caption_with_boxes_names_the_things_and_points_at_them(tab):
+    tab.get_by_role("tab", name="Captioning").click()
+    entry = examples("captioning")[0]
+    tab.locator("#caption-picture input[type=file]").set_input_files(str(EXAMPLES / entry["file"]))
+    expect(tab.locator("#caption-picture img")).to_be_visible()
+    tab.get_by_label("With boxes").check()
+    tab.get_by_role("button", name="Describe it").click()
+    expect(tab.locator("#caption-line")).to_contain_text("tokens", timeout=DONE_MS)
+    things = truth(entry)
+    caption = tab.locator("#caption-text").inner_text()
+    nouns = {noun for noun, _ in things}
+    assert named(nouns, caption) >= (len(nouns) + 1) // 2, caption
+    boxes = [box for _, box in found(tab, "caption")]
+    right = [box for box in boxes if max(iou(box, true) for _, true in things) >= 0.5]
+    assert boxes
+    assert len(right) >= (len(boxes) + 1) // 2
+
+
+def test_stop_ends_an_answer_in_the_middle(tab):
+    """A hot model rambles, which leaves time to press; should it end by itself, it is asked again."""
+    tab.get_by_role("tabpanel").get_by_text("How the answer is chosen").click()
+    tab.get_by_role("spinbutton", name=re.compile("Temperature")).first.fill("2")
+    tab.keyboard.press("Tab")
+    stopped = tab.locator("#conversation .bot .remark").filter(has_text="Stopped.")
+    for attempt in range(1, 11):
+        tab.fill(BOX, "Describe the image in detail.")
+        tab.press(BOX, "Enter")
+        with suppress(TimeoutError):
+            tab.locator("#message .stop-button").click(timeout=3_000)
+        expect(tab.locator("#conversation .bot .remark")).to_have_count(attempt, timeout=DONE_MS)
+        if stopped.count() and tab.locator(ANSWER).count() > attempt:
+            break
+    else:
+        pytest.fail("ten answers ended before Stop could be pressed")
+    expect(tab.locator("#message .submit-button")).to_be_visible()
+    tab.fill(BOX, "Hello")
+    tab.press(BOX, "Enter")
+    expect(tab.locator("#conversation .bot .remark")).to_have_count(attempt + 1, timeout=DONE_MS)
