@@ -110,12 +110,18 @@ def _about(index: int, view: View, rng: random.Random, banks: Banks) -> Iterator
 
 
 class Answerer:
-    """Greedy generation in batches, by the model's own `generate`."""
+    """Greedy generation in batches, by the model's own `generate`; each picture is looked at once."""
 
     def __init__(
         self, model: CogVLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, album: Album, batch: int
     ) -> None:
-        self.model, self.tokenizer, self.album, self.batch = model, tokenizer, album, batch
+        self.model, self.tokenizer, self.batch = model, tokenizer, batch
+        self.features = torch.cat([self._see(part) for part in album.pictures.split(64)])  # (scenes, N, D)
+
+    @torch.inference_mode()
+    def _see(self, pictures: Tensor) -> Tensor:
+        pixels = normalised(pictures.to(self.model.device)).to(self.model.dtype)
+        return self.model.get_image_features(pixels)
 
     def answer(self, asked: Sequence[Prompt]) -> None:
         """Fill in ``answer``; prompts of like length and like answers go together."""
@@ -125,29 +131,25 @@ class Answerer:
 
     @torch.inference_mode()
     def _answer(self, asked: Sequence[Prompt]) -> None:
-        device = self.model.device
-        config = self.model.config
+        config, device = self.model.config, self.model.device
         encoded = self.tokenizer([p.text() for p in asked], add_special_tokens=False)["input_ids"]
         longest = max(len(ids) for ids in encoded)
         image = config.num_image_tokens
-        rows = [
-            [config.pad_token_id] * (longest - len(ids)) + [config.bos_token_id] + [config.pad_token_id] * image + ids
-            for ids in encoded
-        ]
-        ids = torch.tensor(rows, device=device)
+        start = [config.bos_token_id] + [config.pad_token_id] * image
+        ids = torch.tensor([[config.pad_token_id] * (longest - len(e)) + start + e for e in encoded], device=device)
         column = torch.arange(ids.shape[1], device=device)[None]
         first = torch.tensor([longest - len(e) for e in encoded], device=device)[:, None]
         types = ((column > first) & (column <= first + image)).long()
-        pixels = normalised(self.album.pictures[[p.scene for p in asked]].to(device)).to(self.model.dtype)
+        features = self.features[[p.scene for p in asked]].flatten(0, 1)
+        embeds = self.model.model.embed_tokens(ids).masked_scatter((types == 1)[..., None], features)
         made = self.model.generate(
-            input_ids=ids,
+            inputs_embeds=embeds,
             attention_mask=(column >= first).long(),
             mm_token_type_ids=types,
-            pixel_values=pixels,
             max_new_tokens=_LONG,
             do_sample=False,
         )
-        for prompt, text in zip(asked, self.tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)):
+        for prompt, text in zip(asked, self.tokenizer.batch_decode(made, skip_special_tokens=True)):
             prompt.answer = text.strip()
 
 

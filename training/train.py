@@ -43,7 +43,7 @@ class Recipe:
     """What a run is made of. The defaults are the run that made the bundled model."""
 
     steps: int = 18_000
-    batch: int = 256
+    batch: int = 512
     length: int = 381  # text tokens of a row: with the picture 448, which attention kernels like
     answers: int = 240  # labelled tokens of a row, at most
     merges: int = 1_000
