@@ -39,7 +39,7 @@ KEPT_SETTINGS = (
 
 
 class TextDecoder:
-    """Turns tokens into text as they come; yields only whole characters and never a hidden token."""
+    """Turns tokens into text as they come: whole characters only, no hidden token, no space before the first word."""
 
     def __init__(self, tokenizer: Any, hidden: frozenset[int]) -> None:
         self._tokenizer = tokenizer
@@ -47,6 +47,7 @@ class TextDecoder:
         self._ids: list[int] = []  # a few tokens that were shown, for the spaces between, then those that were not
         self._num_shown = 0
         self._shown = ""  # the text of the former
+        self._has_begun = False
 
     def add(self, token: int) -> str:
         """The text that this token completes, if any."""
@@ -61,11 +62,18 @@ class TextDecoder:
         self._ids = self._ids[self._num_shown :]
         self._num_shown = len(self._ids)
         self._shown = self._decode(self._ids)
+        return self._begin(piece)
+
+    def _begin(self, piece: str) -> str:
+        """Prompts end without a space ("Answer:"), so that many a vocabulary's first word brings one along."""
+        if not self._has_begun:
+            piece = piece.lstrip()
+            self._has_begun = bool(piece)
         return piece
 
     def rest(self) -> str:
         """What is left at the end; a character that was cut short is dropped."""
-        return self._decode(self._ids)[len(self._shown) :].rstrip(REPLACEMENT)
+        return self._begin(self._decode(self._ids)[len(self._shown) :].rstrip(REPLACEMENT))
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

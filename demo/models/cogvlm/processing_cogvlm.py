@@ -99,8 +99,9 @@ class CogVLMProcessor(ProcessorMixin):
         batched = not isinstance(conversation[0], dict)
         conversations: Any = conversation if batched else [conversation]
         stripped, pictures = zip(*map(_take_pictures, conversations), strict=True)
-        # A template of the caller's own may not know our variable, and would then be refused.
-        version = {} if chat_template else {"template_version": template_version or self.template_version}
+        # A template that does not know our variable would have it taken for an argument of the processor.
+        is_known = "template_version" in (chat_template or self.chat_template or "")
+        version = {"template_version": template_version or self.template_version} if is_known else {}
         prompts = super().apply_chat_template(
             list(stripped), chat_template, add_generation_prompt=add_generation_prompt, tokenize=False, **version
         )
@@ -183,7 +184,8 @@ def _settings(config: CogVLMConfig) -> dict[str, Any]:
 
 def _load_tokenizer(source: str, chosen: str | None, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
     if chosen is None and _has_tokenizer(source, hub):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
+        config = CogVLMConfig.from_pretrained(source, **hub)  # given, since the auto classes may not know its type
+        return AutoTokenizer.from_pretrained(source, config=config, trust_remote_code=False, **hub)
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
     return AutoTokenizer.from_pretrained(chosen or VICUNA, trust_remote_code=False, **elsewhere)
 
