@@ -15,7 +15,7 @@ CANDIDATES = $(PYTHON) python3.11 python3.12 python3.13 python3.10 python3 pytho
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
 
-.PHONY: demo install test check format clean
+.PHONY: demo install test check format train clean
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/python launch.py $(ARGS)
@@ -33,6 +33,9 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+train: $(VENV)/.installed-dev
+	$(BIN)/python -m training.train $(ARGS)
 
 clean:
 	rm -rf $(VENV)
