@@ -6,7 +6,8 @@ answer are pixels of the turn's `about` picture as it was uploaded; that picture
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Literal
 
 from demo.types import Region
@@ -26,10 +27,12 @@ class Turn:
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
     remark: str = "Waiting for a free place"
+    # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
+    halt: Event = field(default_factory=Event, compare=False, repr=False)
 
     @property
     def is_open(self) -> bool:
-        return self.state in ("waiting", "answering")
+        return self.state in ("waiting", "answering") and not self.halt.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,14 @@ class Conversation:
         return self if last is None else self.with_last(Turn(last.question, last.pictures))
 
     def stopped(self) -> Conversation:
-        """Close an open turn, keeping what was written."""
-        if self.last is None or not self.last.is_open:
+        """Close an open turn, in all its versions, keeping what was written."""
+        if self.last is not None and self.last.is_open:
+            self.last.halt.set()
+        return self.settled()
+
+    def settled(self) -> Conversation:
+        """The same, but for a version from before the stop, which becomes the stopped one."""
+        if self.last is None or not self.last.halt.is_set() or self.last.state == "stopped":
             return self
         return self.with_last(replace(self.last, state="stopped", remark="Stopped."))
 

@@ -32,6 +32,7 @@ class Draft:
 
 def accept(context: UiContext, draft: Draft, conversation: Conversation) -> Conversation:
     """Add the user's turn, or raise what is wrong with it; nothing is generated yet."""
+    conversation = conversation.settled()
     if conversation.is_open:
         raise InvalidInput("The last answer is still being written", remedy="Wait for it, or press Stop.")
     question = checked_question(context, draft.text)
@@ -76,6 +77,8 @@ def answer(
         return
     with closing(shown(_steps(context, conversation, controls))) as steps:
         for step in steps:
+            if turn.halt.is_set():
+                return
             turn = _merged(turn, step, left_out=len(conversation.seen(_most(context)).turns) < len(conversation.turns))
             yield conversation.with_last(turn)
 
