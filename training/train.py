@@ -42,7 +42,7 @@ _CLIP = 5.0
 class Recipe:
     """What a run is made of. The defaults are the run that made the bundled model."""
 
-    steps: int = 18_000
+    steps: int = 8_449
     batch: int = 512
     length: int = 381  # text tokens of a row: with the picture 448, which attention kernels like
     answers: int = 240  # labelled tokens of a row, at most
@@ -55,15 +55,17 @@ class Recipe:
     workers: int = 14
     check_every: int = 3_000
     check_batches: int = 2
+    decoder_layers: int = 5
+    tower_layers: int = 8
 
 
-def model_config(vocab: int) -> CogVLMConfig:
+def model_config(vocab: int, *, decoder_layers: int = 5, tower_layers: int = 8) -> CogVLMConfig:
     """The bundled model: CogVLM2's shape (a merge convolution after the tower), small."""
     return CogVLMConfig(
         vocab_size=vocab,
         hidden_size=256,
         intermediate_size=640,
-        num_hidden_layers=5,
+        num_hidden_layers=decoder_layers,
         num_attention_heads=4,
         num_multi_query_heads=4,
         max_position_embeddings=2048,
@@ -76,7 +78,7 @@ def model_config(vocab: int) -> CogVLMConfig:
         vision_config={
             "hidden_size": 320,
             "intermediate_size": 1280,
-            "num_hidden_layers": 8,
+            "num_hidden_layers": tower_layers,
             "num_heads": 5,
             "image_size": 224,
             "patch_size": 14,
@@ -112,7 +114,8 @@ class Trainer:
     def __init__(self, recipe: Recipe, bank: Bank, photos: Photos, words: PreTrainedTokenizerFast, team: Team) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.team = recipe, team
-        self.model = CogVLMForConditionalGeneration(model_config(len(words)))
+        config = model_config(len(words), decoder_layers=recipe.decoder_layers, tower_layers=recipe.tower_layers)
+        self.model = CogVLMForConditionalGeneration(config)
         initialise(self.model)
         self.dense = DenseHead(self.model.config.vision_config.hidden_size, len(bank.nouns), len(COLOURS))
         self.model.to(team.device)
