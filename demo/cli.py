@@ -110,9 +110,9 @@ def _value(flag: Flag, command: str, given: Mapping[str, Any], environ: Mapping[
     """What argv says before and after the sub-command, else the environment; None, False or () where none does."""
     if flag.metavar is None:
         is_given = given.get(flag.key) or given.get(f"{command}.{flag.key}")
-        return bool(is_given) or _switch(flag, environ.get(flag.variable, ""))
+        return bool(is_given) or _switch(flag, flag.told_by(environ))
     texts = [*given.get(flag.key, ()), *given.get(f"{command}.{flag.key}", ())]
-    parsed = tuple(_parsed(flag, text) for text in texts or _split(flag, environ.get(flag.variable, "")))
+    parsed = tuple(_parsed(flag, text) for text in texts or _split(flag, flag.told_by(environ)))
     return parsed if flag.many else (parsed[-1] if parsed else None)
 
 

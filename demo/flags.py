@@ -34,6 +34,7 @@ class Flag:
     choices: tuple[str, ...] = ()
     many: bool = False
     short: str = ""
+    also: str = ""  # another variable that is read where the twin is not set
 
     @property
     def key(self) -> str:
@@ -43,6 +44,10 @@ class Flag:
     def variable(self) -> str:
         """Its twin in the environment."""
         return "DEMO_" + self.key.upper()
+
+    def told_by(self, environ: Mapping[str, str]) -> str:
+        """What the environment says, "" where it says nothing."""
+        return environ.get(self.variable, "") or environ.get(self.also, "")
 
 
 # --- how values are read
@@ -132,8 +137,20 @@ ENGINE_FLAGS = (
 )
 
 SERVE_FLAGS = (
-    Flag("--host", "ADDRESS", "the address the page listens on; 0.0.0.0 for all (default: 127.0.0.1)"),
-    Flag("--port", "N", "the page's port; 0 takes any free one (default: 7860)", parse=_number("--port", 0, 65535)),
+    # Spaces tells its address and port through Gradio's own variables.
+    Flag(
+        "--host",
+        "ADDRESS",
+        "the address the page listens on; 0.0.0.0 for all (default: 127.0.0.1)",
+        also="GRADIO_SERVER_NAME",
+    ),
+    Flag(
+        "--port",
+        "N",
+        "the page's port; 0 takes any free one (default: 7860)",
+        parse=_number("--port", 0, 65535),
+        also="GRADIO_SERVER_PORT",
+    ),
     Flag("--share", None, "also open a public link through Gradio's servers"),
     Flag("--auth", "USER:PASSWORD", "ask visitors of the page to log in", parse=_login),
     Flag("--api-key", "KEY", "what requests to the HTTP API must carry as bearer token"),

@@ -293,3 +293,11 @@ def test_importing_the_entry_starts_nothing():
     code = "import launch, sys; print('demo.ui.app' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert finished.stdout.strip() == "False", finished.stderr
+
+
+def test_a_space_tells_its_address_through_gradios_variables_and_ours_go_first():
+    environ = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "8123"}
+    assert parse_args([], environ).task.server.host == "0.0.0.0"
+    assert parse_args([], environ).task.server.port == 8123
+    assert parse_args([], environ | {"DEMO_HOST": "127.0.0.1"}).task.server.host == "127.0.0.1"
+    assert parse_args(["--port", "9000"], environ).task.server.port == 9000
