@@ -161,8 +161,9 @@ def ask_all(chains: list[list[Prompt]], answerer: Answerer) -> list[Prompt]:
 
 
 def is_right(prompt: Prompt, count: NounCounter) -> bool:
-    if prompt.turn.task in _CAPTIONS:
-        return count(prompt.answer) == count(prompt.turn.answer)
+    wanted = count(prompt.turn.answer)
+    if prompt.turn.task in _CAPTIONS and wanted:  # of an empty picture it has to be said that it is empty
+        return count(prompt.answer) == wanted
     return same_answer(prompt.answer, prompt.turn.answer)
 
 

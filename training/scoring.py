@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from demo.grounding import cogvlm
 from demo.grounding.geometry import iou
 from demo.types import Box, Size
+from training.colours import COLOURS
 from training.nouns import Noun
 from training.view import NUMBERS
 
@@ -61,7 +62,9 @@ class NounCounter:
         forms = "|".join(re.escape(form) for form in sorted(names, key=len, reverse=True))
         numbers = "|".join((*NUMBERS[1:], "a", "an"))
         self._names = names
-        self._phrase = re.compile(rf"\b({numbers}) (?:\w+ )?({forms})\b", re.IGNORECASE)
+        # Only a colour may stand between: any word would take "teddy" off a teddy bear and leave a bear.
+        colours = "|".join(COLOURS)
+        self._phrase = re.compile(rf"\b({numbers}) (?:(?:{colours}) )?({forms})\b", re.IGNORECASE)
 
     def __call__(self, caption: str) -> Counter[str]:
         found: Counter[str] = Counter()
