@@ -57,10 +57,13 @@ def draw(picture: Picture, regions: Sequence[Region], *, colours: Mapping[str, s
 
 
 def _style(size: Size) -> Style:
-    """Measures that look alike whatever the picture's size, since pages scale it to their own width."""
+    """Measures that look alike whatever the picture's size, since pages scale it to their own width.
+
+    The letters are 11 px high on a phone, where a picture is some 360 px wide.
+    """
     longer = max(size.width, size.height)
-    line = max(1, round(longer / 300))
-    return Style(line=line, edge=max(1, line // 3), radius=2 * line, font=max(10, round(longer / 45)))
+    line = max(1, round(longer / 240))
+    return Style(line=line, edge=max(1, line // 3), radius=2 * line, font=max(10, round(longer / 32)))
 
 
 # --- outlines
@@ -169,11 +172,11 @@ def _free_place(tag: Tag, box: Rect, within: tuple[int, int], taken: Sequence[Re
 
 
 def _places(tag: Tag, box: Rect, within: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Where a reader looks first: on the box's top edge, at its bottom, inside it, and then ever further away."""
+    """Where a reader looks first: above the box, below it, inside where it hides something, then ever further away."""
     x0, y0, x1, y1 = box
     right = x1 - tag.width
-    yield from ((x0, y0 - tag.height), (x0, y0), (x0, y1), (right, y0 - tag.height), (right, y1))
-    yield from ((x0, y1 - tag.height), (right, y0), (right, y1 - tag.height))
+    outside = [y for y in (y0 - tag.height, y1) if 0 <= y <= within[1] - tag.height]
+    yield from ((x, y) for y in (*outside, y0, y1 - tag.height) for x in (x0, right))
     for y in _outward(y0, tag.height, within[1]):
         for x in (x0, right):
             yield x, y

@@ -106,6 +106,17 @@ def test_tags_neither_overlap_nor_leave_the_picture():
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
+def test_a_tag_with_no_room_above_its_box_goes_below_before_it_hides_what_is_inside():
+    (tag,) = placed((600, 400), [region("sun", 200, 0, 300, 80)])
+    assert tag[1] >= 80
+
+
+@pytest.mark.parametrize("size", [(960, 640), (640, 960), (4000, 3000)])
+def test_labels_can_be_read_on_a_phone(size):
+    shown = min(1, 360 / size[0])  # a phone's page shrinks the picture to its own width
+    assert _style(Size(*size)).font * shown >= 10.5
+
+
 def test_a_label_wider_than_the_picture_is_cut_to_fit():
     (tag,) = placed((120, 400), [region("an exceedingly long name of a thing " * 2, 10, 100, 60, 200)])
     assert tag[2] - tag[0] <= 120
