@@ -18,6 +18,7 @@ from demo.engine.events import Done, Ping, StreamEvent, Token
 from demo.engine.manager import ModelManager, resolve_roles
 from demo.errors import ConfigError
 from demo.grounding import dialects
+from demo.history import recent
 from demo.prompts import PromptSet, load_prompts
 from demo.types import GenerateRequest, Message, Picture, Region, Role
 
@@ -58,7 +59,8 @@ class Asker:
         return "".join(pieces)
 
     def _events(self, messages: Sequence[Message]) -> Generator[StreamEvent, None, None]:
-        yield from self.manager.stream(GenerateRequest(uuid.uuid4().hex, self.role, tuple(messages)))
+        shown = recent(messages, self.spec.max_turns)
+        yield from self.manager.stream(GenerateRequest(uuid.uuid4().hex, self.role, shown))
 
     def regions(self, text: str, picture: Picture, *, unnamed: str = "") -> list[Region]:
         """The boxes in an answer; those without words of their own are called ``unnamed``."""

@@ -46,6 +46,7 @@ class ModelSpec:
     revision: str | None = None
     trust_remote_code: bool = False
     max_pictures: int = 1  # per conversation
+    max_turns: int | None = None  # questions of one conversation that it can follow; None: no limit is known
     max_side: int | None = None  # longer sides are reduced for the model (pixels); None: it does so itself
     note: str = ""
     options: tuple[tuple[str, str], ...] = ()
@@ -76,7 +77,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _cogvlm(BUNDLED_MODEL, str(BUNDLED)),
+            _cogvlm(BUNDLED_MODEL, str(BUNDLED), max_turns=3),  # with more before it, it lists fewer things of a scene
             _cogvlm("cogvlm", "zai-org/cogvlm-chat-hf", tokenizer=VICUNA, roles=_TALKERS),
             _cogvlm("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", tokenizer=VICUNA),
             _cogvlm("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", family="cogvlm2", roles=_TALKERS),

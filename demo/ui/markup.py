@@ -18,7 +18,6 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>&$~|@]|:(?=//)|(?<=www)\.")
 _FIRST = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")  # a heading, list or rule at the beginning
 _LIVE = re.compile(r"[\\\[\]<>&$@]|:(?=//)|(?<=www)\.")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-_OPEN_BOX = re.compile(r"\s*\[\[?[\d.,;\s\[]*$")  # the beginning of a box that is still being written
 
 Segments = Sequence[tuple[str, str | None]]  # pieces of an answer and the label they name, if any
 
@@ -47,11 +46,6 @@ def answer_html(segments: Segments, colours: Mapping[str, str]) -> str:
     return _coloured(segments, colours, lambda text: html.escape(text).replace("\n", "<br>"))
 
 
-def without_open_box(text: str) -> str:
-    """Hide the numbers of a box that is still being written; they are replaced by a place when it is complete."""
-    return _OPEN_BOX.sub("", text)
-
-
 def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: Size) -> str:
     """The boxes in whole pixels of the picture, each with the colour it is drawn in."""
     rows = "".join(_row(region, colours) for region in regions)
@@ -60,6 +54,11 @@ def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: S
     return (
         f"<table class='boxes'><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def own_words(text: str) -> str:
+    """What the model wrote, box syntax and all, for the conversation; closed until somebody wants it."""
+    return f"<details><summary>The model's own words</summary><code>{verbatim_markdown(text)}</code></details>"
 
 
 def line(text: str, kind: str) -> str:

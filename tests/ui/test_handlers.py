@@ -11,6 +11,7 @@ from page_kit import file_of, scene, write
 from PIL import Image
 
 from demo.errors import DemoError, InvalidInput, PictureError
+from demo.grounding.draw import draw
 from demo.types import Picture, Sampling, Size
 from demo.ui.conversation import Conversation
 from demo.ui.handlers import api, chat, looking
@@ -67,7 +68,20 @@ def test_a_new_picture_begins_anew_for_a_model_that_takes_one_and_this_is_told(m
     second = answered(context, asked(context, "Two?", other, conversation=first)).last
     assert "50 x 60" in second.answer
     assert "this is turn 1" in second.answer
-    assert "left out" in second.remark
+    assert "the new picture only" in second.remark
+
+
+def test_a_long_conversation_is_cut_to_what_the_model_can_follow_and_this_is_told(make):
+    context = make()
+    specs = {role: replace(spec, max_turns=2) for role, spec in context.specs.items()}
+    context = replace(context, specs=specs)
+    conversation = answered(context, asked(context, "One?", upload(context)))
+    conversation = answered(context, asked(context, "Two?", conversation=conversation))
+    assert "only" not in conversation.last.remark
+    last = answered(context, asked(context, "Three?", conversation=conversation)).last
+    assert "a picture of 320 x 200 pixels" in last.answer
+    assert "this is turn 3" in last.answer  # the fake counts messages: a question, its answer and this one
+    assert "saw the last 2 questions only" in last.remark
 
 
 def test_boxes_are_drawn_on_a_copy_and_the_model_goes_on_seeing_the_picture_itself(make):
@@ -276,8 +290,11 @@ def test_a_phrase_is_found_in_pixels_of_the_upload(make):
 
 def test_a_bare_box_is_named_after_the_phrase(make):
     context = make()
-    steps = looking.ground(context, upload(context), "!!!")  # words that the answer's parser takes for none
-    assert [region.label for region in list(steps)[-1].regions] == ["!!!"]
+    *_, last = looking.ground(context, upload(context), "!!!")  # words that the answer's parser takes for none
+    assert [region.label for region in last.regions] == ["!!!"]
+    picture = context.store.open(upload(context))
+    with Image.open(last.drawn) as drawn:  # in the picture too
+        assert drawn.convert("RGB").tobytes() == draw(picture, last.regions).tobytes()
 
 
 @pytest.mark.parametrize(("style", "has_boxes"), [("short", False), ("detailed", False), ("grounded", True)])

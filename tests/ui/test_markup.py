@@ -97,15 +97,8 @@ def test_the_table_gives_whole_pixels_of_the_picture():
     assert "320 x 200" in table
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("the dog [[12", "the dog"),
-        ("the dog [[012,345,", "the dog"),
-        ("the dog [", "the dog"),
-        ("the dog [[1,2,3,4]] and", "the dog [[1,2,3,4]] and"),
-        ("it is 12", "it is 12"),
-    ],
-)
-def test_a_box_that_is_still_being_written_is_hidden(text, shown):
-    assert markup.without_open_box(text) == shown
+def test_the_models_own_words_are_shown_as_they_are():
+    text = "the dog [[012,345,678,900]] <b>\n`x`"
+    raw = read(markup.own_words(text))
+    assert [tag for tag, _ in raw.tags] == ["details", "summary", "code", "br"]
+    assert raw.text == "The model's own words" + text.replace("\n", "")

@@ -19,6 +19,7 @@ from demo.engine.events import Done, Ping, StreamEvent, Token
 from demo.errors import DemoError
 from demo.grounding import dialects
 from demo.grounding.draw import draw
+from demo.history import recent
 from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
 from demo.ui.context import UiContext
 
@@ -42,16 +43,22 @@ class Answer:
 
 
 def answering(
-    context: UiContext, role: Role, messages: tuple[Message, ...], sampling: Sampling
+    context: UiContext, role: Role, messages: tuple[Message, ...], sampling: Sampling, *, unnamed: str = ""
 ) -> Generator[Answer, None, None]:
-    """Ask the engine; yields the growing answer, raises what the engine raised."""
+    """Ask the engine; yields the growing answer, raises what the engine raised.
+
+    Boxes that the model wrote without words of their own are called ``unnamed``, also in the drawn picture.
+    """
     picture = _last_picture(messages)
     answer = Answer(size=picture.size if picture else None)
-    request = GenerateRequest(uuid.uuid4().hex, role, messages, sampling)
+    spec = context.spec(role)
+    request = GenerateRequest(uuid.uuid4().hex, role, recent(messages, spec.max_turns if spec else None), sampling)
     yield answer
     with closing(_as_generator(context, request)) as events:
         for event in _paced(events):
-            answer = _after(answer, event, context, role, picture)
+            answer = _after(answer, event, context, picture)
+            if isinstance(event, Token):
+                answer = replace(answer, regions=_regions(context, role, answer.text, picture, unnamed))
             yield answer
 
 
@@ -100,12 +107,11 @@ def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
         raise
 
 
-def _after(answer: Answer, event: StreamEvent, context: UiContext, role: Role, picture: Picture | None) -> Answer:
+def _after(answer: Answer, event: StreamEvent, context: UiContext, picture: Picture | None) -> Answer:
     if isinstance(event, Ping):
         return answer if answer.text else replace(answer, remark=_waiting(event))
     if isinstance(event, Token):
-        text = answer.text + event.text
-        return replace(answer, state="answering", text=text, regions=_regions(context, role, text, picture), remark="")
+        return replace(answer, state="answering", text=answer.text + event.text, remark="")
     return _finished(answer, event, context, picture)
 
 
@@ -117,11 +123,12 @@ def _finished(answer: Answer, done: Done, context: UiContext, picture: Picture |
     return replace(answer, state=state, drawn=drawn, remark=_cost(done.usage, done.reason))
 
 
-def _regions(context: UiContext, role: Role, text: str, picture: Picture | None) -> tuple[Region, ...]:
+def _regions(context: UiContext, role: Role, text: str, picture: Picture | None, unnamed: str) -> tuple[Region, ...]:
     spec = context.spec(role)
     if picture is None or spec is None or spec.dialect is None:
         return ()
-    return tuple(dialects.get(spec.dialect).parse(text, picture.size))
+    found = dialects.get(spec.dialect).parse(text, picture.size)
+    return tuple(replace(region, label=region.label or unnamed) for region in found)
 
 
 def _waiting(ping: Ping) -> str:

@@ -75,11 +75,12 @@ def answer(
     turn = conversation.last
     if turn is None or not turn.is_open:
         return
+    left_out = _left_out(context, conversation, turn)
     with closing(shown(_steps(context, conversation, controls))) as steps:
         for step in steps:
             if turn.halt.is_set():
                 return
-            turn = _merged(turn, step, left_out=len(conversation.seen(_most(context)).turns) < len(conversation.turns))
+            turn = _merged(turn, step, left_out)
             yield conversation.with_last(turn)
 
 
@@ -126,8 +127,17 @@ def _most(context: UiContext) -> int:
     return 1 if spec is None else spec.max_pictures
 
 
-def _merged(turn: Turn, step: Answer, *, left_out: bool) -> Turn:
-    remark = step.remark
-    if left_out and turn.pictures and step.state == "done":
-        remark += " · earlier turns, about another picture, were left out"
+def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str:
+    """What the model was not shown of the conversation, for the line below its answer."""
+    spec = context.spec("chat")
+    num_seen = len(conversation.seen(_most(context)).turns)
+    if spec and spec.max_turns and num_seen > spec.max_turns:
+        return f" · saw the last {spec.max_turns} questions only"
+    if turn.pictures and num_seen < len(conversation.turns):
+        return " · saw the new picture only"
+    return ""
+
+
+def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
+    remark = step.remark + (left_out if step.state == "done" else "")
     return replace(turn, state=step.state, answer=step.text, regions=step.regions, drawn=step.drawn, remark=remark)

@@ -6,11 +6,10 @@ Owns which prompt is sent and the order of checks. The picture is named by the p
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 
 from demo.errors import ConfigError, InvalidInput
 from demo.prompts import PromptSet
-from demo.types import Message, Picture, Region, Role
+from demo.types import Message, Picture, Role
 from demo.ui.context import UiContext
 from demo.ui.handlers.answering import Answer, answering
 from demo.ui.handlers.chat import checked_question
@@ -23,8 +22,7 @@ def ground(
     """Find what the phrase names. Raises the family's errors."""
     prompts = _prompts_for(context, "grounding")
     wanted = checked_question(context, phrase, name="phrase")
-    for answer in _look(context, "grounding", picture, prompts.ask_where(wanted), controls):
-        yield replace(answer, regions=tuple(_named(region, wanted) for region in answer.regions))
+    yield from _look(context, "grounding", picture, prompts.ask_where(wanted), controls, unnamed=wanted[:80])
 
 
 def caption(
@@ -36,15 +34,11 @@ def caption(
 
 
 def _look(
-    context: UiContext, role: Role, picture: str | None, prompt: str, controls: Controls
+    context: UiContext, role: Role, picture: str | None, prompt: str, controls: Controls, *, unnamed: str = ""
 ) -> Generator[Answer, None, None]:
     opened = _opened(context, picture)
-    yield from answering(context, role, (Message("user", prompt, (opened,)),), sampling_of(*controls))
-
-
-def _named(region: Region, phrase: str) -> Region:
-    """Some models answer with the bare box; then it is what was asked for."""
-    return region if region.label else replace(region, label=phrase[:80])
+    question = Message("user", prompt, (opened,))
+    yield from answering(context, role, (question,), sampling_of(*controls), unnamed=unnamed)
 
 
 def _opened(context: UiContext, picture: str | None) -> Picture:

@@ -13,7 +13,6 @@ from typing import Any
 import gradio as gr
 
 from demo.errors import DemoError
-from demo.grounding.highlight import segments
 from demo.grounding.palette import colour_of
 from demo.ui import markup
 from demo.ui.context import UiContext, Waiting
@@ -21,6 +20,7 @@ from demo.ui.conversation import Conversation, Turn
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
+from demo.ui.reading import readable
 from demo.ui.widgets import (
     SamplingControls,
     example_buttons,
@@ -39,7 +39,8 @@ _COPY_JS = """() => {
 }"""
 
 _WELCOME = """### Ask about a picture
-Paste it, drop it on the box below, or add it with the clip. Boxes in an answer are drawn on a copy."""
+Add one with the clip below, or drop or paste it into the box; or try an example.
+What an answer points at is drawn on a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +203,17 @@ def _answer(turn: Turn) -> dict[str, Any]:
     if turn.answer:
         content.append(_text(turn))
     if turn.drawn:
-        names = ", ".join(dict.fromkeys(region.label for region in turn.regions))
+        names = ", ".join(dict.fromkeys(region.label or "something" for region in turn.regions))
         content.append({"path": turn.drawn, "alt_text": f"The picture with boxes around: {names}"})
     if turn.remark:
         kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
-        content.append(_remark(turn.remark, kind))
+        raw = markup.own_words(turn.answer) if turn.regions and not turn.is_open else ""
+        content.append(_remark(turn.remark, kind) + raw)
     return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
 
 
 def _text(turn: Turn) -> str:
-    pieces = segments(turn.answer, turn.regions)
-    if turn.state == "answering" and pieces and pieces[-1][1] is None:
-        pieces[-1] = (markup.without_open_box(pieces[-1][0]), None)
+    pieces = readable(turn.answer, turn.regions, is_growing=turn.state == "answering")
     return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
 
 

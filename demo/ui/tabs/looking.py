@@ -12,12 +12,12 @@ from typing import Any
 
 import gradio as gr
 
-from demo.grounding.highlight import segments
 from demo.grounding.palette import colour_of
 from demo.ui import markup
 from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
+from demo.ui.reading import readable
 from demo.ui.widgets import model_event, not_taken, quick_event
 
 # from a picture's path, a text and the sampling controls to the steps of an answer
@@ -64,6 +64,7 @@ def result_parts(prefix: str, hint: str) -> Result:
     line = gr.HTML(elem_id=f"{prefix}-line")
     drawn = gr.Image(
         label="Boxes, drawn on a copy",
+        show_label=False,  # it would cover what is in the picture's corner
         interactive=False,
         type="filepath",
         visible=False,
@@ -130,7 +131,5 @@ def _parts(answer: Answer, nothing_found: str) -> list[Any]:
 
 
 def _text(answer: Answer, colours: dict[str, str]) -> str:
-    pieces = segments(answer.text, answer.regions)
-    if answer.state == "answering" and pieces and pieces[-1][1] is None:
-        pieces[-1] = (markup.without_open_box(pieces[-1][0]), None)
+    pieces = readable(answer.text, answer.regions, is_growing=answer.state == "answering")
     return f"<div class='answer'>{markup.answer_html(pieces, colours)}</div>" if pieces else ""
