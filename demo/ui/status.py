@@ -21,7 +21,7 @@ _WORDS = {
     "failed": "Failed",
     "closed": "Stopped",
 }
-_DUTIES = {"chat": "chat", "grounding": "finding things", "captioning": "captions"}
+_DUTIES = {"chat": "answers questions", "grounding": "finds things", "captioning": "writes captions"}
 
 
 def status_html(context: UiContext, waiting: int = 0) -> str:
@@ -38,11 +38,11 @@ def about_html(context: UiContext) -> str:
     for role, spec in context.specs.items():
         roles.setdefault(spec.name, []).append(_DUTIES[role])
     models = "; ".join(
-        f"<b class='model'>{html.escape(name)}</b> for {html.escape(_listed(duties))}" for name, duties in roles.items()
+        f"<b class='model'>{html.escape(name)}</b> {html.escape(_listed(duties))}" for name, duties in roles.items()
     )
     notes = dict.fromkeys(spec.note for spec in context.specs.values() if spec.note)
     shown = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in notes)
-    return f"<p class='models'>{models}.</p>{shown}"
+    return f"<p class='models'>The model {models}.</p>{shown}"
 
 
 def _replica(replica: ReplicaSnapshot) -> str:

@@ -54,6 +54,8 @@ def make_theme() -> gr.themes.Base:
         input_background_fill="white",
         input_background_fill_dark="*neutral_900",
         input_border_width="1px",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
         input_border_color="*neutral_300",
         input_border_color_dark="*neutral_700",
         input_border_color_focus="*primary_400",

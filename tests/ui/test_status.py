@@ -44,5 +44,5 @@ def test_the_heading_says_what_the_model_can_do_and_what_its_maker_says_of_it(ma
     context = make()
     spec = replace(context.specs["chat"], note="Photos are <not> its world.")
     shown = about_html(replace(context, specs=dict.fromkeys(context.specs, spec)))
-    assert "for chat, finding things and captions" in shown
+    assert "answers questions, finds things and writes captions" in shown
     assert shown.count("Photos are &lt;not&gt; its world.") == 1
