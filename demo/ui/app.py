@@ -12,12 +12,13 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from demo.config import EngineConfig, ServerConfig
 from demo.errors import ConfigError
@@ -120,6 +121,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         server_port=config.port,
         share=config.share,
         auth=config.auth,
+        inbrowser=has_desktop(sys.platform, os.environ, sys.stdout),
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,
@@ -139,6 +141,13 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         pwa=False,
     )
     return app, url, share_url
+
+
+def has_desktop(platform: str, environ: Mapping[str, str], out: TextIO) -> bool:
+    """Whether somebody sits at this machine, in front of a screen that a browser can open on."""
+    if not out.isatty() or environ.get("SSH_CONNECTION"):
+        return False
+    return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def _prepare_gradio() -> None:

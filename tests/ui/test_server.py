@@ -1,4 +1,5 @@
 import contextlib
+import io
 import json
 import socket
 import threading
@@ -6,6 +7,8 @@ import time
 
 import pytest
 from page_kit import Page
+
+from demo.ui.app import has_desktop
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +146,22 @@ def _until(condition, *, timeout_s=60.0):
             return False
         time.sleep(0.05)
     return True
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "out", "opens"),
+    [
+        ("linux", {"DISPLAY": ":0"}, Terminal(), True),
+        ("darwin", {}, Terminal(), True),
+        ("linux", {}, Terminal(), False),  # a server
+        ("linux", {"DISPLAY": ":10", "SSH_CONNECTION": "a b"}, Terminal(), False),  # somebody else's screen
+        ("darwin", {}, io.StringIO(), False),  # a log
+    ],
+)
+def test_a_browser_opens_only_where_somebody_sits_in_front_of_a_screen(platform, environ, out, opens):
+    assert has_desktop(platform, environ, out) is opens
