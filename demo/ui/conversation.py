@@ -29,6 +29,7 @@ class Turn:
     remark: str = "Waiting for a free place"
     # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
     halt: Event = field(default_factory=Event, compare=False, repr=False)
+    ended: Event = field(default_factory=Event, compare=False, repr=False)  # gradio has told of the stop, once
 
     @property
     def is_open(self) -> bool:
@@ -69,6 +70,14 @@ class Conversation:
         if self.last is not None and self.last.is_open:
             self.last.halt.set()
         return self.settled()
+
+    def takes_end_of_stopped(self) -> bool:
+        """Whether an event that gradio says failed was a stopped turn's, which may be told after the next question."""
+        for turn in self.turns:
+            if turn.halt.is_set() and not turn.ended.is_set():
+                turn.ended.set()
+                return True
+        return False
 
     def settled(self) -> Conversation:
         """The same, but for a version from before the stop, which becomes the stopped one."""

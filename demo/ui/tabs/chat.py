@@ -118,8 +118,8 @@ def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
         yield from _views(handlers.retry(context, conversation, controls))
 
     def give_back(conversation: Conversation) -> list[Any]:
-        if conversation.last is not None and conversation.last.halt.is_set():  # a stop counts as a failure too
-            return _view(conversation.settled())
+        if conversation.takes_end_of_stopped():  # a stop counts as a failure too
+            return [gr.skip()] * len(tab.outputs) if conversation.is_open else _view(conversation.settled())
         if not conversation.is_open:  # a retry; the answer that was there still is
             return _view(conversation, notice=not_taken(context, waiting()))
         return _view(*handlers.undo(conversation), notice=not_taken(context, waiting()))
