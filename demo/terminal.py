@@ -92,7 +92,7 @@ def _lines(is_watched: bool) -> Iterator[str]:
 def _more(asker: Asker, messages: Sequence[Message], pending: tuple[Picture, ...], path: str) -> tuple[Picture, ...]:
     added = (*pending, _open(path))
     shown = tuple(picture for message in messages for picture in message.pictures)
-    _check_count((*shown, *added), asker.spec)
+    _check_count((*shown, *added), asker.spec, "/clear begins another.")
     return added
 
 
@@ -250,9 +250,9 @@ def _question(text: str, name: str = "question") -> str:
     return cleaned
 
 
-def _check_count(pictures: Sequence[Picture], spec: ModelSpec) -> None:
+def _check_count(pictures: Sequence[Picture], spec: ModelSpec, remedy: str = "Name fewer.") -> None:
     if len(pictures) > spec.max_pictures:
-        remedy = f"{spec.name} looks at {spec.max_pictures} in one conversation."
+        remedy = f"This model takes {spec.max_pictures} in one conversation. {remedy}"
         raise InvalidInput("Too many pictures", value=len(pictures), remedy=remedy)
 
 
