@@ -102,7 +102,7 @@ def scrolls_sideways(tab):
 def test_a_newcomer_sees_what_is_loaded_and_that_it_is_ready(visit):
     tab = visit()
     expect(tab.locator("#about h1")).to_have_text("Ask a picture")
-    expect(tab.locator("#about")).to_contain_text("fake for chat, finding things and captions")
+    expect(tab.locator("#about")).to_contain_text("The model fake answers questions, finds things and writes captions")
     expect(tab.locator("#status")).to_contain_text("Ready")
     expect(tab.locator("#status")).to_contain_text("CPU")
 
