@@ -89,29 +89,32 @@ def wire(
     nothing_found: str,
 ) -> None:
     """Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
-    buttons = [result.line, *switch.outputs]
+    was_stopped = gr.State(False)  # gradio tells of a stop as of a failure, sooner or later
+    buttons = [was_stopped, result.line, *switch.outputs]
 
     def run(picture: str | None, text: str | None, *controls: Any) -> Generator[list[Any], None, None]:
         with closing(shown(ask(picture, text, controls))) as steps:
             for answer in steps:
                 yield [*_parts(answer, nothing_found), *_pressed(answer.state in ("waiting", "answering"))]
 
-    def refused() -> list[Any]:
-        return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+    def refused(is_stopped: bool) -> list[Any]:
+        if is_stopped:
+            return _stopped()
+        return [False, markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
 
     started = gr.on(triggers, _started, None, buttons, **quick_event())
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
     running = started.success(run, inputs, [*result.outputs, *switch.outputs], **model)
-    running.failure(refused, None, buttons, **quick_event())
+    running.failure(refused, was_stopped, buttons, **quick_event())
     switch.stop.click(_stopped, None, buttons, cancels=[running], **quick_event())
 
 
 def _started() -> list[Any]:
-    return [markup.line(Answer().remark, "busy"), *_pressed(True)]
+    return [False, markup.line(Answer().remark, "busy"), *_pressed(True)]
 
 
 def _stopped() -> list[Any]:
-    return [markup.line("Stopped.", "remark"), *_pressed(False)]
+    return [True, markup.line("Stopped.", "remark"), *_pressed(False)]
 
 
 def _pressed(is_running: bool) -> list[Any]:
