@@ -153,7 +153,11 @@ SERVE_FLAGS = (
     ),
     Flag("--share", None, "also open a public link through Gradio's servers"),
     Flag("--auth", "USER:PASSWORD", "ask visitors of the page to log in", parse=_login),
-    Flag("--api-key", "KEY", "what requests to the HTTP API must carry as bearer token"),
+    Flag(
+        "--api-key",
+        "KEY",
+        "what requests to an HTTP API must carry as bearer token; none is served yet, the page has --auth",
+    ),
     Flag(
         "--max-queue",
         "N",
