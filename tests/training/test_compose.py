@@ -1,7 +1,6 @@
 """Pictures made with Pillow: the same things in the same places as the renderer's, at any size."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,24 +9,10 @@ from PIL import Image
 
 from training import compose
 from training.backgrounds import BACKGROUND
-from training.bank import Bank, Photos
+from training.bank import Photos
 from training.colours import COLOURS, name_colours
 from training.render import Renderer, textures_of
 from training.scenes import SceneConfig, sample_scene
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Thousands of small operations: on a busy machine threads would mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def bank() -> Bank:
-    return Bank.synthetic()
 
 
 @pytest.fixture(scope="module")

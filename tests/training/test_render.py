@@ -1,7 +1,5 @@
 """The renderer: what it draws is where and what the scene says."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,20 +10,6 @@ from training.colours import COLOURS, name_colours
 from training.pyramid import Pyramid, read
 from training.render import Renderer, textures_of
 from training.scenes import LAYER, MAX_THINGS, Scene, SceneConfig, sample_scene
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Thousands of small operations: on a busy machine threads would mostly wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def bank() -> Bank:
-    return Bank.synthetic()
 
 
 @pytest.fixture(scope="module")
