@@ -134,10 +134,25 @@ class Usage:
 class Placement:
     """Where one replica's weights go, as its backend is told: the planner decides, the backend obeys.
 
-    ``device_map`` maps module paths to devices ("cpu", "cuda:0"); the empty path is the whole model.
+    ``device_map`` maps module paths to devices ("cpu", "cuda:0"); the empty path is the whole model. ``planned`` are
+    the bytes of weights that the plan expects on each device, ``caps`` the most that the process may take of it,
+    everything counted; a device without an entry has none.
     """
 
     device_map: Mapping[str, str]
     dtype: str = "auto"  # "auto" is what the checkpoint's own configuration says
     attn: str = "sdpa"
     threads: int | None = None  # of the CPU; None leaves it to the framework
+    quantization: str = "none"
+    offload: bool = False  # layers mapped to "cpu" stay there and compute where the others do
+    planned: Mapping[str, int] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """What a replica's process holds of one device, in bytes, as its framework counts."""
+
+    allocated: int  # in live tensors
+    reserved: int  # held by the framework's allocator, the live tensors among them
+    peak: int  # the most that was reserved since the process started

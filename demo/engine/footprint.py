@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from demo.errors import BrokenCheckpoint
 
@@ -44,6 +44,18 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Module:
+    """A part of a model that is never split over devices, by its path in the model as transformers builds it."""
+
+    path: str  # "model.layers.3", "lm_head"
+    kind: Literal["embedding", "vision", "layer", "head", "other"]
+    floats: int  # numbers that take the planned dtype
+    linear_floats: int = 0  # of them, those that quantization stores in fewer bits; 0 in the vision tower and the head
+    other_bytes: int = 0  # of tensors that keep their own type
+    tied_to: str | None = None  # the module whose weights it shares: counted there, and it must be on the same device
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFootprint:
     """A model's size. ``floats`` counts the numbers that take the planned dtype; ``other_bytes`` keep theirs."""
 
@@ -52,6 +64,7 @@ class ModelFootprint:
     stored_dtype: str
     other_bytes: int = 0
     shape: Shape = field(default_factory=Shape)
+    modules: tuple[Module, ...] = ()  # in the order they compute; empty where only the sum is known
 
     def weights_bytes(self, dtype: str) -> int:
         return self.floats * ITEM_BYTES[dtype] + self.other_bytes
