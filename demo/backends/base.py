@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from demo.types import GenerateRequest, Placement, StopReason, Usage
+from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
     from demo.catalog import ModelSpec
@@ -43,11 +43,19 @@ class Backend(Protocol):
 
     `stream` yields pieces of text (whole characters only) and then one `Finish`. It asks ``cancelled()`` between two
     tokens and, where it can, during the prefill; once that is true it yields ``Finish("cancelled", ...)`` and ends.
+    `memory` tells what the process holds of each device, by the names of the plan. `park` moves the weights to main
+    memory and leaves the card, `resume` brings them back; they come in turn, after `load` and never during a `stream`.
     Errors are raised: the demo's own family says what a user should read, anything else is reported as a defect.
     """
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts: ...
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]: ...
+
+    def memory(self) -> dict[str, DeviceMemory]: ...
+
+    def park(self) -> None: ...
+
+    def resume(self) -> None: ...
 
     def close(self) -> None: ...

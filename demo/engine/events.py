@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from demo.types import GenerateRequest, StopReason, Usage
+from demo.types import DeviceMemory, GenerateRequest, StopReason, Usage
 
 # --- parent to worker
 
@@ -21,6 +21,16 @@ class Generate:
 @dataclass(frozen=True, slots=True)
 class Cancel:
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Leave the card: keep the weights in main memory until `Resume`. Sent only while no answer is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Take the place on the card again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,23 @@ class LoadReport:
 @dataclass(frozen=True, slots=True)
 class Ready:
     report: LoadReport
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the process holds of each device; after a load, after an answer, and when the model changes its place."""
+
+    devices: dict[str, DeviceMemory]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The card is free of this model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The model is back on the card and takes requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +119,6 @@ class Ping:
     fraction: float | None = None
 
 
-Command = Generate | Cancel | Shutdown
-WorkerEvent = Loading | Ready | Token | Done | Failed
+Command = Generate | Cancel | Park | Resume | Shutdown
+WorkerEvent = Loading | Ready | Memory | Parked | Resumed | Token | Done | Failed
 StreamEvent = Ping | Token | Done

@@ -79,7 +79,8 @@ class ModelManager:
         for spec, plan_ in self._plans.items():
             replicas = []
             for index in range(len(plan_.replicas)):
-                job = WorkerJob(spec, plan_.placement_of(index, threads=threads))
+                planned = dict(plan_.replicas[index].devices)
+                job = WorkerJob(spec, plan_.placement_of(index, threads=threads), planned)
                 replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=restart))
                 count += 1
             pools[spec] = Pool(replicas)

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from demo.engine.answer import Answer
-from demo.engine.events import Cancel, Done, Failed, Generate, Loading, Ready, Shutdown, Token, WorkerEvent
+from demo.engine.events import Cancel, Done, Failed, Generate, Loading, Memory, Ready, Shutdown, Token, WorkerEvent
 from demo.engine.process import WorkerProcess
 from demo.engine.worker import WorkerJob
 from demo.errors import DemoError, InvalidInput, ReplicaDied, ShuttingDown, from_kind
-from demo.types import GenerateRequest
+from demo.types import DeviceMemory, GenerateRequest
 
-State = Literal["starting", "loading", "idle", "busy", "failed", "closed"]
+# "parked": loaded, but in main memory until its turn on the card comes, or not loaded before its first turn
+State = Literal["starting", "loading", "idle", "busy", "parked", "failed", "closed"]
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,14 @@ class ReplicaSnapshot:
     detail: str  # the stage of a load, or the reason of a failure
     fraction: float | None
     devices: tuple[str, ...]
-    resident_bytes: dict[str, int] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
+    planned_weights: dict[str, int] = field(default_factory=dict)  # of them, the weights
+    resident_bytes: dict[str, int] = field(default_factory=dict)  # the weights as they lie after the load
+    memory: dict[str, DeviceMemory] = field(default_factory=dict)  # what the process holds, as it last said
     parameters: int = 0
     loads: int = 0  # by the process that runs now; anything but 1 once it is ready is a defect
+    total_loads: int = 0  # begun by all its processes; anything but 1 + deaths once it is ready is a defect
+    load_s: float = 0.0  # of the last load that succeeded
     deaths: int = 0  # of earlier processes
     served: int = 0
     tokens_per_s: float = 0.0  # of the last answer that had any speed
@@ -81,7 +87,8 @@ class ProcessReplica:
         self._stall_s = stall_s
         self._restart = restart
         devices = tuple(sorted(set(job.placement.device_map.values())))
-        self._snapshot = ReplicaSnapshot(replica_id, job.spec.name, "starting", "", None, devices)
+        planned, weights = dict(job.planned), dict(job.placement.planned)
+        self._snapshot = ReplicaSnapshot(replica_id, job.spec.name, "starting", "", None, devices, planned, weights)
         self._failure: DemoError | None = None
         self._deaths_in_a_row = 0  # since the last answer that ended well
         self._failed_loads = 0  # since the last that succeeded
@@ -89,6 +96,7 @@ class ProcessReplica:
         self._lock = threading.Lock()  # guards the two below; held for a few lines only, never while waiting
         self._answers: dict[str, Answer] = {}  # all that the worker has not yet reported the end of
         self._process: WorkerProcess | None = None  # there while it is ready
+        self._last_loading: WorkerProcess | None = None
         self._last_event_s = 0.0
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = multiprocessing.Pipe(duplex=False)
@@ -162,12 +170,14 @@ class ProcessReplica:
             self._mourn(reason)
             if self._failure is not None:
                 break
-            self._set(state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, resident_bytes={})
+            self._set(
+                state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, resident_bytes={}, memory={}
+            )
             self._closing.wait(self._restart.delay_s(self._deaths_in_a_row))
         if self._failure is None:
-            self._set(state="closed", detail="", resident_bytes={})
+            self._set(state="closed", detail="", resident_bytes={}, memory={})
         else:
-            self._set(state="failed", detail=str(self._failure), fraction=None, resident_bytes={})
+            self._set(state="failed", detail=str(self._failure), fraction=None, resident_bytes={}, memory={})
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -235,7 +245,10 @@ class ProcessReplica:
             self._end_answer(event.request_id, event)
         elif isinstance(event, Failed):
             self._take_failure(event)
+        elif isinstance(event, Memory):
+            self._set(memory=event.devices)
         elif isinstance(event, Loading):
+            self._count_load(process)
             self._set(state="loading", detail=event.stage, fraction=event.fraction)
         elif isinstance(event, Ready):
             self._failed_loads = 0
@@ -243,7 +256,13 @@ class ProcessReplica:
                 self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
-            self._set(state="idle", detail="", fraction=None, **facts)
+            self._set(state="idle", detail="", fraction=None, load_s=report.seconds_s, **facts)
+
+    def _count_load(self, process: WorkerProcess) -> None:
+        """A process that says it is loading has begun to; each begins once, so only a death can raise the count."""
+        if process is not self._last_loading:
+            self._last_loading = process
+            self._set(total_loads=self._snapshot.total_loads + 1)
 
     def _take_failure(self, event: Failed) -> None:
         error = from_kind(event.kind, event.message)

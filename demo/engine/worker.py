@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, cast
 
@@ -45,6 +46,7 @@ class WorkerJob:
 
     spec: ModelSpec
     placement: Placement
+    planned: Mapping[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
 
 
 def main(connection: Connection, job: WorkerJob, parent: int) -> None:
