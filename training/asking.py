@@ -15,12 +15,16 @@ from training.view import View
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and its answer; ``focus`` is the noun that a pronoun in the next question would mean."""
+    """A question and its answer; ``focus`` is the noun that a pronoun in the next question would mean.
+
+    ``also`` are the other nouns that question or answer name.
+    """
 
     task: str
     question: str
     answer: str
     focus: int | None = None
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,17 @@ class Asker:
     banks: Banks
     split: Split = "train"
 
-    def turn(self, task: str, bank: str, answer: str, *, focus: int | None = None, **slots: str) -> Turn:
-        return Turn(task, self.banks.ask(self.rng, bank, split=self.split, **slots), answer, focus)
+    def turn(
+        self,
+        task: str,
+        bank: str,
+        answer: str,
+        *,
+        focus: int | None = None,
+        also: tuple[int, ...] = (),
+        **slots: str,
+    ) -> Turn:
+        return Turn(task, self.banks.ask(self.rng, bank, split=self.split, **slots), answer, focus, also)
 
     def some_noun(self, absent: float) -> int:
         """A noun of the scene, or with chance ``absent`` (and always in an empty scene) one that is not there."""

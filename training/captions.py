@@ -9,17 +9,17 @@ from training.view import NOTHING, NUMBERS, View, area, join, place, sentence
 def caption_short(ask: Asker) -> Turn:
     view = ask.view
     answer = sentence(view.listed(view.things)) if view.things else NOTHING
-    return ask.turn("caption_short", "caption_short", answer)
+    return ask.turn("caption_short", "caption_short", answer, also=tuple(view.by_noun))
 
 
 def caption_grounded(ask: Asker) -> Turn:
     view = ask.view
     answer = sentence(view.listed(view.things, boxes=True)) if view.things else NOTHING
-    return ask.turn("caption_grounded", "caption_grounded", answer)
+    return ask.turn("caption_grounded", "caption_grounded", answer, also=tuple(view.by_noun))
 
 
 def caption_detailed(ask: Asker) -> Turn:
-    return ask.turn("caption_detailed", "caption_detailed", _detailed(ask.view))
+    return ask.turn("caption_detailed", "caption_detailed", _detailed(ask.view), also=tuple(ask.view.by_noun))
 
 
 def _detailed(view: View) -> str:

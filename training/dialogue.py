@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from training.asking import Asker, Turn
-from training.captions import caption_short
+from training.captions import caption_detailed, caption_grounded, caption_short
 from training.questions import colour_answer, count, count_answer, exist, exist_answer, question, where, where_answer
 from training.referring import ground, region
 from training.small_talk import small_talk, unknown
@@ -21,7 +21,7 @@ def conversation(ask: Asker, turns: int) -> list[Turn]:
     """``turns`` questions; from the second on, mostly follow-ups of what came before."""
     said = [_opening(ask)]
     while len(said) < turns:
-        said.append(_follow_up(ask, said) or question(ask))
+        said.append(_follow_up(ask, said) or _anew(ask))
     return said
 
 
@@ -51,18 +51,24 @@ def _opening(ask: Asker) -> Turn:
     return ask.rng.choice(openings)(ask) or exist(ask)
 
 
+def _anew(ask: Asker) -> Turn:
+    """A question that owes nothing to what was said: about the whole scene as often as about one thing."""
+    whole: tuple[Callable[[Asker], Turn], ...] = (caption_short, caption_detailed, caption_grounded, ground, question)
+    return ask.rng.choice(whole)(ask) if ask.rng.random() < 0.5 else question(ask)
+
+
 def _follow_up(ask: Asker, said: list[Turn]) -> Turn | None:
     last = said[-1]
-    if last.focus is not None and ask.rng.random() < 0.75:
+    if ask.rng.random() < 0.08 and (rest := _else(ask, said)) is not None:
+        return rest
+    if last.focus is not None and ask.rng.random() < 0.7:
         return _about(ask, last, last.focus)
     if last.task in ("exist", "count", "where", "ground", "colour") and ask.rng.random() < 0.5:
         return _same_for_another(ask, last)
     chance = ask.rng.random()
-    if chance < 0.12:
-        return _else(ask, said)
-    if chance < 0.18:
+    if chance < 0.06:
         return ask.turn("small_talk", "thanks", "You are welcome.", focus=last.focus)
-    if chance < 0.22 and last.task not in ("small_talk", "unknown"):
+    if chance < 0.1 and last.task not in ("small_talk", "unknown"):
         return ask.turn("follow", "sure", "Yes, I am sure.", focus=last.focus)
     return None
 
@@ -112,10 +118,10 @@ def _same_for_another(ask: Asker, last: Turn) -> Turn | None:
 
 
 def _else(ask: Asker, said: list[Turn]) -> Turn | None:
-    """What the conversation has not mentioned yet; only after turns that were each about one known noun."""
-    mentioned = {turn.focus for turn in said}
-    if None in mentioned or any(turn.task in ("relation", "beside", "more") for turn in said):
+    """What the conversation has not mentioned yet; only after turns of which it is known what each named."""
+    if any((turn.focus is None and not turn.also) or turn.task in ("relation", "beside", "more") for turn in said):
         return None
+    mentioned = {noun for turn in said for noun in (turn.focus, *turn.also)}
     rest = [t for t in ask.view.things if t.noun not in mentioned]
     answer = sentence(ask.view.listed(rest)) if rest else "Nothing else that I know." if ask.view.things else NOTHING
     return ask.turn("follow", "follow_else", answer)

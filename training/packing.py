@@ -83,7 +83,7 @@ def conversations(ask: Asker) -> Iterator[tuple[list[Turn], bool]]:
     rng = ask.rng
     yield [caption_grounded(ask)], False
     yield [ground(ask)], False
-    yield conversation(ask, rng.choice((2, 3, 3, 4, 5))), False
+    yield conversation(ask, rng.choice((2, 3, 3, 4, 5, 6, 8))), False
     yield [(caption_short if rng.random() < 0.6 else caption_detailed)(ask)], False
     yield [ground(ask) if rng.random() < 0.6 else ground_absent(ask)], False
     yield [region(ask)], False

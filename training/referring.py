@@ -109,7 +109,7 @@ def _two(ask: Asker) -> Turn | None:
     first, second = ask.rng.sample(list(view.by_noun), 2)
     parts = [f"the {view.name(n, many=len(view.by_noun[n]) > 1)} {_boxes(view.by_noun[n])}" for n in (first, second)]
     x = ask.rng.choice(("the {} and the {}", "{} and {}", "the {} and {}")).format(view.name(first), view.name(second))
-    return ask.turn("ground", "ground", sentence(join(parts)), x=x, focus=second)
+    return ask.turn("ground", "ground", sentence(join(parts)), x=x, focus=second, also=(first,))
 
 
 def _category(ask: Asker) -> Turn | None:
@@ -130,6 +130,9 @@ _EVERYTHING = (
     "all the things",
     "each object",
     "the objects",
+    "all items",
+    "every item",
+    "all the elements",
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from training.asking import Asker, Turn
 
 ABILITY = (
@@ -19,6 +21,11 @@ _ANSWERS = {
 }
 
 
+_STARTS = (*"bdfghjklmnprstvwz", "bl", "br", "ch", "cr", "dr", "fl", "gl", "gr", "pl", "sh", "sk", "sp", "st", "tr", "")
+_VOWELS = ("a", "e", "i", "o", "u", "a", "e", "o", "ee", "oo", "ai", "ou")
+_ENDS = ("", "", *"bdgklmnprstx", "ck", "ll", "nd", "ng", "nt", "rt", "sk", "st", "tle", "ver")
+
+
 def small_talk(ask: Asker) -> Turn:
     bank = ask.rng.choice(list(_ANSWERS))
     return ask.turn("small_talk", bank, _ANSWERS[bank])
@@ -30,9 +37,13 @@ def unknown(ask: Asker) -> Turn:
 
 
 def alien(ask: Asker) -> Turn:
-    """A thing that the model was never shown: it says so instead of guessing."""
-    bank = ask.banks.unseen if ask.split == "unseen" else ask.banks.trained
-    word = ask.rng.choice(bank["alien"])
+    """A thing that the model was never shown: it says so instead of guessing.
+
+    Every other word of training is made up, for no list holds all that people may ask for.
+    """
+    known = ask.banks.unseen if ask.split == "unseen" else ask.banks.trained
+    made_up = ask.split == "train" and ask.rng.random() < 0.5
+    word = _made_up(ask.rng) if made_up else ask.rng.choice(known["alien"])
     many = word + "s"
     slots = {
         "a": ("an " if word[0] in "aeiou" else "a ") + word,
@@ -43,3 +54,9 @@ def alien(ask: Asker) -> Turn:
     }
     task = ask.rng.choice(("exist", "exist", "ground", "count", "where", "colour"))
     return ask.turn("alien", task, ALIEN, **slots)
+
+
+def _made_up(rng: random.Random) -> str:
+    """A word of two or three syllables; one in some ten thousand is a noun by accident."""
+    syllables = [rng.choice(_STARTS) + rng.choice(_VOWELS) for _ in range(rng.choice((1, 2, 2)))]
+    return "".join(syllables) + rng.choice(_STARTS) + rng.choice(_VOWELS) + rng.choice(_ENDS)

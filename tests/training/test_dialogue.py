@@ -25,6 +25,7 @@ NOUNS = load_nouns()
 BANKS = Banks.load()
 COUNT = NounCounter(NOUNS)
 FORMS = {form: i for i, noun in enumerate(NOUNS) for form in (noun.plural, noun.name)}
+ANY_NOUN = re.compile(rf"\b({'|'.join(sorted(FORMS, key=len, reverse=True))})\b")
 CATEGORY_OF = {form: category for category, forms in CATEGORIES.items() for form in forms}
 POOL = [i for i, n in enumerate(NOUNS) if n.category in ("animal", "vehicle", "food", "music", "clothing")][::9]
 NUM_SCENES = 400
@@ -111,7 +112,7 @@ def extreme(things, axis, sign):
 
 def meant(things, phrase):
     """The things that a phrase of a grounding request refers to."""
-    if re.fullmatch(r"everything|(all|all the|every|each|the) (objects?|things?)", phrase):
+    if re.fullmatch(r"everything|(all|all the|every|each|the) (objects?|things?|items?|elements?)", phrase):
         return list(things)
     bare = re.sub(r"^(all the|all|the|every|any|an|a) ", "", phrase)
     for words in (phrase, bare):
@@ -393,16 +394,23 @@ def test_and_the_other_one_is_answered_as_the_question_before_it():
 
 
 def test_what_else_names_the_rest():
-    seen = 0
+    seen = Counter()
     for ask, said in talks("page", seed=8):
         for place, turn in enumerate(said):
-            earlier = {t.focus for t in said[:place]}
-            if turn.question != "What else?" or any(" and " in t.question for t in said[:place]):
+            if turn.question != "What else?":
                 continue
-            seen += 1
-            assert None not in earlier
-            assert COUNT(turn.answer) == nouns_of(t for t in ask.view.things if t.noun not in earlier)
-    assert seen > 5
+            told = {FORMS[form] for t in said[:place] for form in ANY_NOUN.findall(f"{t.question} {t.answer}")}
+            seen["after two at once"] += any(" and " in t.question for t in said[:place])
+            seen["after a caption"] += any(t.task.startswith("caption") for t in said[:place])
+            seen["in all"] += 1
+            assert COUNT(turn.answer) == nouns_of(t for t in ask.view.things if t.noun not in told)
+    assert min(seen.values()) > 2, seen
+
+
+def test_the_whole_scene_is_asked_about_in_later_turns_too():
+    later = Counter(turn.task for _, said in talks("train", seed=12) for turn in said[1:])
+    captions = sum(number for task, number in later.items() if task.startswith("caption"))
+    assert captions > 0.08 * later.total()
 
 
 def test_a_page_without_a_picture_is_told_so():
