@@ -1,0 +1,242 @@
+"""One model in one placement, measured through the real engine: what was planned, and what its processes took.
+
+Owns the questions that fill the planned context, the reading of the bytes that the worker processes hold (NVML by
+process, so that other programs on a card do not count; the resident set on a CPU) and the comparison. Knows nothing of
+the table. Meant for a process of its own: there may be one model manager in a process. Bytes are integers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from demo.config import EngineConfig
+from demo.engine.events import Done, Token
+from demo.engine.manager import ManagerSnapshot, ModelManager, measure, resolve_roles
+from demo.errors import DemoError
+from demo.types import GenerateRequest, Message, Picture, Sampling, Size, Usage
+
+FULL_ANSWER = 64  # tokens, the last of the planned context
+SHORT_ANSWER = 128
+LETTERS = "How quickly do daft jumping zebras vex? "  # a letter is a token of the benchmark's checkpoints
+SAMPLE_S = 0.05
+SETTLE_S = 1.5  # a worker says what it holds after an answer, about once a second at most
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure."""
+
+    config: EngineConfig
+    picture_px: int
+    rounds: int
+    ready_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, without its words: only whether two are alike matters."""
+
+    words: str
+    usage: Usage
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.words.encode()).hexdigest()[:12]
+
+
+def measure_placement(wanted: Wanted) -> dict[str, object]:
+    """The measurement as plain data; a refusal and a failure are data too."""
+    config = wanted.config
+    asked = {"model": Path(config.models[0].name).name, "asked": config.placement, "quantize": config.quantize}
+    try:
+        with ModelManager(config) as manager, ProcessMemory() as watched:
+            return {**asked, "outcome": "answered", **_use(manager, watched, wanted)}
+    except DemoError as error:
+        outcome = "refused" if error.exit_code == 2 else "failed"
+        return {**asked, "outcome": outcome, "exit_code": error.exit_code, "error": str(error)}
+
+
+def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[str, object]:
+    started_s = time.perf_counter()
+    manager.start()
+    _wait_for_all(manager, wanted.ready_s)
+    ready_s = time.perf_counter() - started_s
+    count = len(manager.snapshot().replicas)
+    context = planned_context(wanted.config)
+    picture = _picture(wanted.picture_px)
+    probe = _ask_each(manager, count, "What is this?", picture, tokens=1)[0]
+    room = context - FULL_ANSWER - probe.usage.prompt_tokens
+    text = "What is this?" + "".join(islice(cycle(LETTERS), max(0, room)))
+    full = _ask_each(manager, count, text, picture, tokens=FULL_ANSWER)
+    short = [
+        answer
+        for _ in range(wanted.rounds)
+        for answer in _ask_each(manager, count, "What is this?", picture, tokens=SHORT_ANSWER)
+    ]
+    time.sleep(SETTLE_S)
+    return {
+        "ready_s": ready_s,
+        "context": context,
+        "prompt_tokens": full[0].usage.prompt_tokens,
+        "total_tokens": full[0].usage.prompt_tokens + full[0].usage.completion_tokens,
+        "prefill_s": statistics.median(answer.usage.first_token_s for answer in full),
+        "tokens_per_s_full": statistics.median(answer.usage.tokens_per_s for answer in full),
+        "tokens_per_s": statistics.median(answer.usage.tokens_per_s for answer in short) if short else 0.0,
+        "answers": sorted({answer.digest for answer in full}) + sorted({answer.digest for answer in short}),
+        **_placed(manager.snapshot(), watched),
+    }
+
+
+def planned_context(config: EngineConfig) -> int:
+    """Tokens of the longest conversation that the plan counts."""
+    footprint = measure(next(iter(resolve_roles(config).values())))
+    if isinstance(footprint, str):
+        raise SystemExit(f"The size of {footprint} is not known: its files are not here.")
+    return footprint.shape.context
+
+
+def _placed(snapshot: ManagerSnapshot, watched: ProcessMemory) -> dict[str, object]:
+    plan = snapshot.plan
+    planned: dict[str, int] = {}
+    for replica in snapshot.replicas:
+        for device, size in replica.planned.items():
+            planned[device] = planned.get(device, 0) + size
+    return {
+        "placement": plan.placement,
+        "plan": plan.to_json(),
+        "planned": planned,
+        "process_peak": dict(watched.peaks),
+        "card_growth": watched.growth(),
+        "replicas": [
+            {
+                "planned": replica.planned,
+                "planned_weights": replica.planned_weights,
+                "resident": replica.resident_bytes,
+                "allocator": {device: asdict(held) for device, held in replica.memory.items()},
+                "loads": replica.loads,
+                "total_loads": replica.total_loads,
+                "deaths": replica.deaths,
+                "load_s": replica.load_s,
+                "served": replica.served,
+            }
+            for replica in snapshot.replicas
+        ],
+    }
+
+
+def _wait_for_all(manager: ModelManager, ready_s: float) -> None:
+    end_s = time.monotonic() + ready_s
+    while any(replica.state not in ("idle", "busy") for replica in manager.snapshot().replicas):
+        manager.wait_ready(0)  # raises the reason why one never will be
+        broken = [replica.detail for replica in manager.snapshot().replicas if replica.state == "failed"]
+        if broken or time.monotonic() > end_s:
+            raise DemoError("A replica was not ready in time", value=broken[0] if broken else f"{ready_s:.0f} s")
+        time.sleep(POLL_S)
+
+
+def _ask_each(manager: ModelManager, count: int, text: str, picture: Picture, *, tokens: int) -> list[Answer]:
+    """The same question to every replica at once: the queue gives each the next that is free."""
+    message = Message("user", text, (picture,))
+
+    def ask(number: int) -> Answer:
+        name = f"{time.perf_counter_ns()}-{number}"
+        request = GenerateRequest(name, "chat", (message,), Sampling(max_new_tokens=tokens))
+        pieces: list[str] = []
+        for event in manager.stream(request):
+            if isinstance(event, Token):
+                pieces.append(event.text)
+            elif isinstance(event, Done):
+                return Answer("".join(pieces), event.usage)
+        raise DemoError("An answer ended without an end")
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, range(count)))
+
+
+def _picture(side_px: int) -> Picture:
+    """A picture of every shade."""
+    rows = (bytes((x * 7 + y * 13 + 5 * (x // 16) * (y // 16)) % 256 for x in range(3 * side_px)) for y in range(16))
+    band = b"".join(rows)
+    num_bytes = 3 * side_px * side_px
+    return Picture(Size(side_px, side_px), (band * (num_bytes // len(band) + 1))[:num_bytes])
+
+
+class ProcessMemory:
+    """The most that this process's children ever held of each device, looked at twenty times a second."""
+
+    def __init__(self) -> None:
+        self.peaks: dict[str, int] = {}
+        self._nvml, self._cards = _nvml_cards()
+        self._used_before = self._used()
+        self._used_most = dict(self._used_before)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="process-memory", daemon=True)
+
+    def __enter__(self) -> ProcessMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def growth(self) -> dict[str, int]:
+        """How much more of each card was used at most than before, by whomever."""
+        return {card: most - self._used_before[card] for card, most in self._used_most.items()}
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAMPLE_S):
+            children = {child.pid for child in multiprocessing.active_children() if child.pid is not None}
+            _raise_to(self.peaks, {card: size for card, size in self._held(children) if size})
+            _raise_to(self.peaks, _resident(children))
+            _raise_to(self._used_most, self._used())
+
+    def _held(self, children: set[int]) -> Iterator[tuple[str, int]]:
+        for card, handle in self._cards.items():
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            # the size is None where the driver does not say it
+            yield card, sum(process.usedGpuMemory or 0 for process in processes if process.pid in children)
+
+    def _used(self) -> dict[str, int]:
+        return {card: int(self._nvml.nvmlDeviceGetMemoryInfo(handle).used) for card, handle in self._cards.items()}
+
+
+def _raise_to(peaks: dict[str, int], now: Mapping[str, int]) -> None:
+    for device, size in now.items():
+        peaks[device] = max(peaks.get(device, 0), size)
+
+
+def _nvml_cards() -> tuple[Any, dict[str, Any]]:
+    """NVML and every card's handle by torch's name for it, in the order of the bus, which is the workers' order."""
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError:
+        return None, {}
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # no driver, hence no card
+        return None, {}
+    return nvml, {f"cuda:{i}": nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())}
+
+
+def _resident(children: set[int]) -> dict[str, int]:
+    """The sum of the most main memory that each process that lives ever had."""
+    total = 0
+    for pid in children:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return {"cpu": total} if total else {}

@@ -1,0 +1,318 @@
+"""Predicted against measured bytes, loads, speed and answers of each placement, on models of real shapes.
+
+    python -m benchmarks.placement write --out DIR [--model NAME ...] [--layers N]
+    python -m benchmarks.placement run --dir DIR [--model NAME ...] [--placement single ...] [--cap 24GiB]
+    python -m benchmarks.placement seed-case --dir DIR
+
+`write` makes checkpoints with random weights (`benchmarks.checkpoints`). `run` measures each model in each placement in
+a process of its own, through the real engine (`benchmarks.measuring`). `seed-case` is what this project began with:
+about 33 GiB on two cards of 24 GiB. Each prints a table and, last, one line of JSON. Bytes are integers, GiB in the
+table; a process's bytes are those of the worker processes alone, the CUDA context among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import engine
+from demo.config import EngineConfig, ModelChoice
+from demo.engine.devices import GIB, parse_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACEMENTS = ("single", "replicate", "shard")
+SEED_MODEL = "cogvlm-17b"
+OVER, UNDER = 5.0, -2.0  # per cent: a plan may ask for that much more or less than is taken
+
+Row = dict[str, Any]
+
+
+# --- children
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that prints one JSON object on its last line, and how long it may take."""
+
+    arguments: Sequence[str]
+    limit_s: float
+
+    def run(self) -> Row:
+        """What it printed; of one that failed, the end of what it said."""
+        started_s = time.perf_counter()
+        code, out, said = self._finish()
+        seconds_s = round(time.perf_counter() - started_s, 1)
+        try:
+            return {**json.loads(out.splitlines()[-1]), "seconds_s": seconds_s}
+        except (IndexError, ValueError, TypeError):
+            lines = [line for line in said.splitlines() if line.strip()]
+            return {"outcome": "crashed", "code": code, "error": " / ".join(lines[-4:])[-600:], "seconds_s": seconds_s}
+
+    def exit_code(self) -> Row:
+        """How it ended, for a program that prints no JSON."""
+        started_s = time.perf_counter()
+        code, _, said = self._finish()
+        lines = [line for line in said.splitlines() if line.strip()]
+        return {
+            "code": code,
+            "said": lines[-1] if lines else "",
+            "seconds_s": round(time.perf_counter() - started_s, 1),
+        }
+
+    def _finish(self) -> tuple[int, str, str]:
+        process = subprocess.Popen(
+            [sys.executable, *self.arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that it can be ended with all that it started
+        )
+        try:
+            out, said = process.communicate(timeout=self.limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, said = process.communicate()
+            said += f"\nended after {self.limit_s:.0f} s"
+        return process.returncode, out, said
+
+
+def one_child(options: argparse.Namespace, directory: Path, placement: str, cap: int | None) -> Child:
+    arguments = ["-m", "benchmarks.placement", "one", "--dir", str(directory), "--placement", placement]
+    arguments += ["--picture-px", str(options.picture_px), "--rounds", str(options.rounds)]
+    arguments += ["--ready-s", str(options.limit_s * 0.8)]
+    if options.devices:
+        arguments += ["--devices", options.devices]
+    if cap is not None:
+        arguments += ["--cap", str(cap)]
+    return Child(arguments, options.limit_s)
+
+
+def measure_one(options: argparse.Namespace) -> None:
+    """In the child: measure, and print the outcome as one line."""
+    from benchmarks.measuring import Wanted, measure_placement
+    from demo.engine.devices import detect
+
+    cards = tuple(int(number) for number in options.devices.split(",")) if options.devices else None
+    there = [device.index for device in detect() if device.index is not None]
+    capped = {} if options.cap is None else dict.fromkeys(cards or there, parse_bytes(options.cap))
+    config = EngineConfig(
+        (ModelChoice(str(options.dir)),), placement=options.placement, devices=cards, max_memory=capped
+    )
+    print(json.dumps(measure_placement(Wanted(config, options.picture_px, options.rounds, options.ready_s))))
+
+
+# --- run
+
+
+def run(options: argparse.Namespace) -> Row:
+    """Every model in every placement, ``--jobs`` at a time; the file is written anew after each."""
+    models = options.model or sorted(path.name for path in options.dir.iterdir() if (path / "config.json").exists())
+    cap = None if options.cap is None else parse_bytes(options.cap)
+    wanted = [(model, placement) for model in models for placement in options.placement]
+    result = {"benchmark": "placement", "cap": cap, **circumstances(options)}
+    rows: list[Row] = []
+
+    def measure(pair: tuple[str, str]) -> None:
+        model, placement = pair
+        row = {"model": model, "asked": placement}
+        row |= one_child(options, options.dir / model, placement, cap).run()
+        rows.append({**row, "verdicts": verdicts(row)})
+        print(f"# {model} {placement}: {row['outcome']} in {row['seconds_s']} s", file=sys.stderr, flush=True)
+        save(options.json, {**result, "rows": rows})
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(measure, wanted))
+    rows.sort(key=lambda row: wanted.index((row["model"], row["asked"])))
+    print(table(rows))
+    return {**result, "rows": rows, "equal_answers": equal_answers(rows)}
+
+
+def verdicts(row: Row) -> dict[str, Row]:
+    """Device by device, what was planned beside what the processes took at most."""
+    found: dict[str, Row] = {}
+    for device, planned in row.get("planned", {}).items():
+        taken = row["process_peak"].get(device)
+        error = None if not taken else 100 * (planned - taken) / taken
+        holds = {
+            "allocator_peak": sum(r["allocator"].get(device, {}).get("peak", 0) for r in row["replicas"]),
+            "planned_weights": sum(r["planned_weights"].get(device, 0) for r in row["replicas"]),
+            "resident": sum(r["resident"].get(device, 0) for r in row["replicas"]),
+        }
+        is_close = error is not None and UNDER <= error <= OVER
+        found[device] = {"planned": planned, "taken": taken, "error_percent": error, "is_close": is_close, **holds}
+    return found
+
+
+def equal_answers(rows: Sequence[Row]) -> dict[str, bool]:
+    """Whether every replica of every placement of a model gave the same answers."""
+    given: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for row in rows:
+        if row["outcome"] == "answered":
+            given[row["model"]].add(tuple(row["answers"]))
+    return {model: len(answers) == 1 and len(set(next(iter(answers)))) <= 2 for model, answers in given.items()}
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| model | placement | device | planned | taken | error | allocator | weights planned | resident | loads "
+        "| load, s | prefill, s | tokens/s | context | answers |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row["outcome"] != "answered":
+            said = str(row.get("error", "")).replace("|", "/")
+            lines.append(f"| {row['model']} | {row['asked']} | {row['outcome']}: {said} |" + " |" * 12)
+            continue
+        loads = "+".join(str(replica["total_loads"]) for replica in row["replicas"])
+        rest = f"{max(r['load_s'] for r in row['replicas']):.1f} | {row['prefill_s']:.2f} | {row['tokens_per_s']:.1f}"
+        rest += f" | {row['total_tokens']} of {row['context']} | {' '.join(row['answers'])}"
+        for device, found in row["verdicts"].items():
+            lines.append(f"| {row['model']} | {row['asked']} | {device} | {_cells(found)} | {loads} | {rest} |")
+    return "\n".join(lines)
+
+
+def _cells(found: Row) -> str:
+    error = "?" if found["error_percent"] is None else f"{found['error_percent']:+.1f} %"
+    names = ("allocator_peak", "planned_weights", "resident")
+    sizes = [_gib(found[name]) for name in names]
+    return " | ".join([_gib(found["planned"]), _gib(found["taken"]), error, *sizes])
+
+
+def _gib(size: int | None) -> str:
+    return "?" if size is None else f"{size / GIB:.2f}"
+
+
+# --- the seed's case
+
+
+def seed_case(options: argparse.Namespace) -> Row:
+    """`auto` shards and answers, whole copies are refused before any load, the other ways run out of memory."""
+    directory, cap = options.dir / options.model, parse_bytes(options.cap)
+    rows = [_auto(options, directory, cap)]
+    rows += [_refusal(options, directory, cap, placement) for placement in ("replicate", "single")]
+    rows += [_other_way(options, directory, cap, way) for way in ("composite", "dispatch")]
+    print("| way | outcome | as expected | seconds | what was said |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['way']} | {row['outcome']} | {row['as_expected']} | {row['seconds_s']} | {row['said']} |")
+    result = {"benchmark": "placement, the seed's case", "cap": cap, **circumstances(options), "rows": rows}
+    return {**result, "as_expected": all(row["as_expected"] for row in rows)}
+
+
+def _auto(options: argparse.Namespace, directory: Path, cap: int) -> Row:
+    row = one_child(options, directory, "auto", cap).run()
+    found = verdicts(row)
+    places = [f"{device} {_gib(f['planned'])} planned, {_gib(f['taken'])} taken" for device, f in found.items()]
+    expected = row["outcome"] == "answered" and row["placement"] == "shard"
+    expected = expected and all((f["taken"] or f["allocator_peak"]) <= cap for f in found.values())
+    said = ", ".join([f"{row.get('placement', '')}", *places]) if places else row.get("error", "")
+    return {"way": "auto", "as_expected": expected, "said": said, **row, "verdicts": found}
+
+
+def _refusal(options: argparse.Namespace, directory: Path, cap: int, placement: str) -> Row:
+    """The command line itself, asked to answer: it refuses with exit code 2 and its arithmetic."""
+    budgets = ",".join(f"{card}={cap}" for card in (options.devices or "0,1").split(","))
+    arguments = ["launch.py", "chat", "-q", "What is this?", "--model", str(directory), "--placement", placement]
+    arguments += ["--max-memory", budgets]
+    if options.devices:
+        arguments += ["--devices", options.devices]
+    row = Child(arguments, options.limit_s).exit_code()
+    expected = row["code"] == 2 and "GiB" in row["said"]
+    return {"way": placement, "outcome": f"exit code {row['code']}", "as_expected": expected, **row}
+
+
+def _other_way(options: argparse.Namespace, directory: Path, cap: int, way: str) -> Row:
+    row = Child(["-m", "benchmarks.other_ways", way, str(directory), str(cap)], options.limit_s).run()
+    steps = row.get("steps", [])
+    said = "; ".join(f"{step['step']}: {step['outcome']} ({step['seconds_s']} s)" for step in steps)
+    expected = row["outcome"] == "out of memory" and bool(steps) and steps[-1]["step"] == '.to("cuda:0")'
+    return {"as_expected": expected, "said": said or row.get("error", ""), **row, "way": way}
+
+
+# --- the command line
+
+
+def write(options: argparse.Namespace) -> Row:
+    from benchmarks import checkpoints
+
+    shapes = {path.name: path for path in sorted(options.shapes.iterdir()) if (path / "config.json").exists()}
+    chosen = [shapes[name] for name in options.model or shapes]
+    written = checkpoints.write(chosen, options.out, layers=options.layers, jobs=options.jobs)
+    print("| model | bytes | GiB | files |")
+    print("|---|---|---|---|")
+    for row in written:
+        print(f"| {row['model']} | {row['bytes']} | {_gib(row['bytes'])} | {row['files']} |")
+    return {"benchmark": "placement, write", **circumstances(options), "rows": written}
+
+
+def circumstances(options: argparse.Namespace) -> Mapping[str, object]:
+    found = engine.circumstances()
+    return {**found, "commit": options.commit or found["commit"]}
+
+
+def save(path: Path | None, result: Row) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(json=None, commit=None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    out = commands.add_parser("write", help="write checkpoints with random weights")
+    out.add_argument("--out", type=Path, required=True)
+    out.add_argument("--model", nargs="*", help="names of shapes; all by default")
+    out.add_argument("--layers", type=int, help="so many layers of the decoder and of the tower only")
+    out.add_argument("--jobs", type=int, default=8, help="files written at a time")
+    out.add_argument("--shapes", type=Path, default=ROOT / "benchmarks" / "shapes", help=argparse.SUPPRESS)
+    all_ = commands.add_parser("run", help="measure models in placements")
+    all_.add_argument("--model", nargs="*", help="names of directories below --dir; all by default")
+    all_.add_argument("--placement", nargs="*", default=list(PLACEMENTS), help="also 2x2, cpu, auto")
+    all_.add_argument("--cap", help="budget and hard limit of every card, like 24GiB")
+    all_.add_argument("--jobs", type=int, default=1, help="measurements at a time; for bytes, not for speeds")
+    seed = commands.add_parser("seed-case", help="about 33 GiB on two cards of 24 GiB")
+    seed.add_argument("--model", default=SEED_MODEL)
+    seed.add_argument("--cap", default="24GiB")
+    child = commands.add_parser("one")  # what `run` starts
+    child.add_argument("--placement", required=True)
+    child.add_argument("--cap")
+    child.add_argument("--ready-s", type=float, default=300.0)
+    for command in (all_, seed, child):
+        command.add_argument("--dir", type=Path, required=True, help="where the models are")
+        command.add_argument("--devices", help="cards, like 0,1; all by default")
+        command.add_argument("--picture-px", type=int, default=1568, help="side of the picture that is asked about")
+        command.add_argument("--rounds", type=int, default=2, help="short answers for the speed")
+    for command in (all_, seed):
+        command.add_argument("--limit-s", type=float, default=240.0, help="most that one measurement may take")
+    for command in (out, all_, seed):
+        command.add_argument("--json", type=Path, help="also write the result here")
+        command.add_argument("--commit", help="what is measured, where git does not say it")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    options = parse_args()
+    if options.command == "one":
+        measure_one(options)
+        return 0
+    result = {"write": write, "run": run, "seed-case": seed_case}[options.command](options)
+    save(options.json, result)
+    print(json.dumps(result))
+    return 0 if result.get("as_expected", True) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
