@@ -106,7 +106,7 @@ def _about(index: int, view: View, rng: random.Random, banks: Banks) -> Iterator
     chain: list[Prompt] = []
     for turn in conversation(trained, 3):
         chain.append(Prompt(index, "later turn" if chain else "first turn", turn, history=list(chain)))
-    yield chain
+    yield [*chain, Prompt(index, "caption in turn 4", caption_short(trained), history=list(chain))]
 
 
 class Answerer:
@@ -185,10 +185,13 @@ def measure(asked: Sequence[Prompt], count: NounCounter) -> dict[str, float]:
     figures["grounding: answers with all boxes right"] = (
         100 * sum(same_boxes(p.answer, p.turn.answer) for p in grounded) / len(grounded)
     )
-    captions = [*groups["caption"], *groups["caption grounded"]]
-    hits = sum(overlap(count(p.answer), count(p.turn.answer)) for p in captions)
-    figures["caption: object precision"] = 100 * hits / max(1, sum(count(p.answer).total() for p in captions))
-    figures["caption: object recall"] = 100 * hits / max(1, sum(count(p.turn.answer).total() for p in captions))
+    for name, captions in (
+        ("caption", [*groups["caption"], *groups["caption grounded"]]),
+        ("caption in turn 4", groups["caption in turn 4"]),
+    ):
+        hits = sum(overlap(count(p.answer), count(p.turn.answer)) for p in captions)
+        figures[f"{name}: object precision"] = 100 * hits / max(1, sum(count(p.answer).total() for p in captions))
+        figures[f"{name}: object recall"] = 100 * hits / max(1, sum(count(p.turn.answer).total() for p in captions))
     boxed = [p for p in asked if "[[" in p.answer]
     figures["unparseable boxes"] = 100 * sum(not is_well_formed(p.answer) for p in boxed) / max(1, len(boxed))
     return figures
