@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.errors import ConfigError, from_kind
-from demo.types import GenerateRequest, Placement, StopReason, Usage
+from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
     from demo.catalog import ModelSpec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TICK_S = 0.005  # how often a sleep looks whether it was cancelled
 PICTURE_TOKENS = 16  # what one picture counts for in the usage
 LOAD_STEPS = 10
+ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 BOX = "100,200,300,400"
 
 
@@ -44,12 +45,19 @@ class FakeOptions:
     tokens: int = 0  # length of every answer; 0 is its natural length
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
+    layers: int = 0  # parts that the parameters are divided into; they may lie on different devices
+    answer_bytes: int = 0  # what an answer takes, besides, of the first device
+    park_s: float = 0.0
+    resume_s: float = 0.0
     fail_at: int = -1  # raises an error of no known family
     oom_at: int = -1
     die_at: int = -1  # kill -9
     hang_at: int = -1  # sleeps for ever, whatever is cancelled
-    fail_load: str = ""  # the kind of an error of ours, "error" for a foreign one, "exit" to end without a word
+    fail_load: str = ""  # the kind of an error of ours, "error" or "oom" for a foreign one, "exit" to end unheard
+    fail_move: str = ""  # "park" or "resume"
+    only_on: str = ""  # a device: faults come only in a replica that has it
     once: str = ""  # a file: faults come only while it is not there, and the first one makes it
+    moves: str = ""  # a file that gets a line with the process's id for each load, park and resume
     journal: str = ""  # a file that gets a line with the tokens made when a request is taken up and when it is left
 
     @classmethod
@@ -68,21 +76,38 @@ class FakeOptions:
 class FakeBackend:
     def __init__(self) -> None:
         self._options = FakeOptions()
+        self._devices: frozenset[str] = frozenset()
+        self._memory = PretendedMemory({})
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
         self._options = options = FakeOptions.from_pairs(spec.options)
+        self._devices = frozenset(placement.device_map.values())
+        self._note_move("load")
         for step in range(LOAD_STEPS):
             progress("loading weights", step / LOAD_STEPS)
             time.sleep(options.load_s / LOAD_STEPS)
         if options.fail_load and self._fault_is_due():
             _fail_load(options.fail_load)
-        devices = dict.fromkeys(placement.device_map.values(), 4 * options.parameters)
-        return LoadFacts(parameters=options.parameters, resident_bytes=devices, dtype="float32")
+        dtype = "float32" if placement.dtype == "auto" else placement.dtype
+        self._memory = PretendedMemory(_weights(options, placement, ITEM_BYTES[dtype]))
+        return LoadFacts(options.parameters, dict(self._memory.weights), dtype)
+
+    def memory(self) -> dict[str, DeviceMemory]:
+        return self._memory.report()
+
+    def park(self) -> None:
+        self._move("park", self._options.park_s)
+        self._memory.is_parked = True
+
+    def resume(self) -> None:
+        self._move("resume", self._options.resume_s)
+        self._memory.is_parked = False
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         started_s = time.monotonic()
         first_s, count, reason = 0.0, 0, "cancelled"
         self._note("begin", request, count)
+        self._memory.take(self._options.answer_bytes)
         try:
             time.sleep(self._options.deaf_s)
             for piece in self._pieces(request):
@@ -121,7 +146,15 @@ class FakeBackend:
         while True:
             time.sleep(60)
 
+    def _move(self, what: str, seconds_s: float) -> None:
+        self._note_move(what)
+        time.sleep(seconds_s)
+        if self._options.fail_move == what and self._fault_is_due():
+            raise ValueError(f"the fake was told not to {what}")
+
     def _fault_is_due(self) -> bool:
+        if self._options.only_on and self._options.only_on not in self._devices:
+            return False
         if not self._options.once:
             return True
         try:
@@ -134,6 +167,45 @@ class FakeBackend:
         if self._options.journal:
             with Path(self._options.journal).open("a", encoding="utf-8") as journal:
                 journal.write(f"{what} {request.request_id} {count}\n")
+
+    def _note_move(self, what: str) -> None:
+        if self._options.moves:
+            with Path(self._options.moves).open("a", encoding="utf-8") as moves:
+                moves.write(f"{what} {os.getpid()}\n")
+
+
+class PretendedMemory:
+    """What the fake says it holds, counted as a framework's allocator would: what was reserved once stays reserved."""
+
+    def __init__(self, weights: Mapping[str, int]) -> None:
+        self.weights = weights
+        self.is_parked = False
+        self._for_answers = 0
+
+    def take(self, num_bytes: int) -> None:
+        """For an answer, on the first device."""
+        self._for_answers = max(self._for_answers, num_bytes)
+
+    def report(self) -> dict[str, DeviceMemory]:
+        held = {}
+        for index, (device, weights) in enumerate(self.weights.items()):
+            peak = weights + (0 if index else self._for_answers)
+            held[device] = DeviceMemory(0, 0, peak) if self.is_parked else DeviceMemory(weights, peak, peak)
+        if self.is_parked:
+            total = sum(self.weights.values())
+            held["cpu"] = DeviceMemory(total, total, total)
+        return held
+
+
+def _weights(options: FakeOptions, placement: Placement, item_bytes: int) -> dict[str, int]:
+    """Bytes on each device: the parameters lie in equal layers, and what is left over in the embeddings."""
+    layer = options.parameters // options.layers if options.layers else 0
+    parts = {f"layers.{index}": layer for index in range(options.layers)}
+    parts["embeddings"] = options.parameters - layer * options.layers
+    found = dict.fromkeys(sorted(set(placement.device_map.values())), 0)
+    for path, count in parts.items():
+        found[placement.device_map.get(path) or placement.device_map[""]] += count * item_bytes
+    return found
 
 
 def answer(request: GenerateRequest, box: str = BOX) -> str:
@@ -163,6 +235,8 @@ def _sleep(seconds: float, cancelled: Callable[[], bool]) -> bool:
 def _fail_load(kind: str) -> NoReturn:
     if kind == "exit":
         os._exit(3)
+    if kind == "oom":
+        raise OutOfMemoryError("the fake was told to run out of memory")
     if kind == "error":
         raise ValueError("the fake was told not to load")
     raise from_kind(kind, f"The fake model was told not to load ({kind}).")

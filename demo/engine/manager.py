@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,9 @@ from demo.engine.events import Ping, StreamEvent
 from demo.engine.footprint import ModelFootprint
 from demo.engine.planner import Flags, Plan, left_by, plan
 from demo.engine.pool import Pool
-from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, ReplicaSnapshot, RestartPolicy
+from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, RestartPolicy
+from demo.engine.snapshots import ReplicaSnapshot
+from demo.engine.turns import Turnstile
 from demo.engine.worker import WorkerJob
 from demo.errors import BrokenCheckpoint, ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
@@ -70,32 +72,48 @@ class ModelManager:
             raise
         self._is_closed = False
         self._pools = self._build_pools(stall_s, restart)
+        self._turnstiles = [Turnstile(pools) for pools in self._rivals()]
         atexit.register(self.close)
 
     def _build_pools(self, stall_s: float, restart: RestartPolicy) -> dict[ModelSpec, Pool]:
         pools: dict[ModelSpec, Pool] = {}
-        threads = max(1, cpu_threads() // sum(len(plan.replicas) for plan in self._plans.values()))
+        threads = _threads(self._plans.values())
         count = 0
         for spec, plan_ in self._plans.items():
             replicas = []
-            for index in range(len(plan_.replicas)):
-                planned = dict(plan_.replicas[index].devices)
-                job = WorkerJob(spec, plan_.placement_of(index, threads=threads), planned)
+            for index, chosen in enumerate(plan_.replicas):
+                placement = plan_.placement_of(index, threads=threads["cpu" in chosen.devices])
+                job = WorkerJob(spec, placement, dict(chosen.devices))
                 replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=restart))
                 count += 1
             pools[spec] = Pool(replicas)
         return pools
 
+    def _rivals(self) -> list[list[Pool]]:
+        """The models that take turns, grouped so that those of different groups share no device."""
+        groups: list[tuple[set[str], list[Pool]]] = []
+        for spec, plan_ in self._plans.items():
+            if getattr(plan_, "takes_turns", False):
+                devices = {device for replica in plan_.replicas for device in replica.devices}
+                pools = [self._pools[spec]]
+                for group in [group for group in groups if group[0] & devices]:
+                    groups.remove(group)
+                    devices, pools = devices | group[0], [*group[1], *pools]
+                groups.append((devices, pools))
+        return [pools for _, pools in groups if len(pools) > 1]
+
     def start(self) -> None:
-        """Start every worker; they load side by side, and requests may come at once."""
+        """Start every worker; they load side by side, but for those that take turns; requests may come at once."""
         for pool in self._pools.values():
             for replica in pool.replicas:
                 replica.start(on_change=pool.refresh)
+        for turnstile in self._turnstiles:
+            turnstile.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Whether each model has a replica that is ready within the time; raises the reason why one never will."""
+        """Whether each model has a loaded replica within the time; raises the reason why one never will."""
         end_s = time.monotonic() + timeout_s
-        while not all(any(replica.is_ready for replica in pool.replicas) for pool in self._pools.values()):
+        while not all(any(replica.is_loaded for replica in pool.replicas) for pool in self._pools.values()):
             for pool in self._pools.values():
                 if (failure := pool.failure()) is not None:
                     raise failure
@@ -127,14 +145,18 @@ class ModelManager:
 
     @property
     def capacity(self) -> int:
-        """How many answers can be generated at a time."""
-        return sum(pool.capacity for pool in self._pools.values())
+        """How many requests to let in at a time: as many as can be answered, and where models take turns enough more
+        for a turn's worth of each to be seen waiting; else each answer would be followed by a change of turns."""
+        ahead = sum(turnstile.lookahead for turnstile in self._turnstiles)
+        return sum(pool.capacity for pool in self._pools.values()) + ahead
 
     def close(self) -> None:
         """Refuse new requests, end the open ones with `ShuttingDown`, and end every worker. May be called again."""
         if self._is_closed:
             return
         self._is_closed = True
+        for turnstile in self._turnstiles:
+            turnstile.close()
         for pool in self._pools.values():
             pool.close()
         replicas = [replica for pool in self._pools.values() for replica in pool.replicas]
@@ -175,6 +197,18 @@ def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Seq
         plans[spec] = plan(measure(spec), devices, Flags.of(config))
         devices = left_by(plans[spec], devices)
     return plans
+
+
+def _threads(plans: Iterable[Plan]) -> dict[bool, int]:
+    """Whether a replica computes on the CPU -> its threads. Those that do share the cores, but for one for each other.
+
+    A replica on cards needs few, and only before the first token.
+    """
+    replicas = [replica for plan in plans for replica in plan.replicas]
+    on_cpu = sum("cpu" in replica.devices for replica in replicas)
+    on_cards = len(replicas) - on_cpu
+    cores = cpu_threads()
+    return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, cores // len(replicas))}
 
 
 def measure(spec: ModelSpec) -> ModelFootprint | str:

@@ -7,9 +7,11 @@ that a lease can be left from an event loop's thread.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from demo.engine.answer import PING_S, Answer
@@ -17,6 +19,8 @@ from demo.engine.events import Ping
 from demo.engine.replica import ProcessReplica
 from demo.errors import DemoError, ReplicaDied, ShuttingDown
 from demo.types import GenerateRequest
+
+log = logging.getLogger(__name__)
 
 
 class Pool:
@@ -28,6 +32,13 @@ class Pool:
         self._leased = [0] * len(self.replicas)
         self._granted = [0] * len(self.replicas)  # in all, so that equally busy replicas take turns
         self._is_closed = False
+        self._is_paused = False
+        self._on_change: Callable[[], None] = lambda: None
+        self._num_failed = 0
+
+    @property
+    def model(self) -> str:
+        return self.replicas[0].model
 
     @property
     def capacity(self) -> int:
@@ -36,6 +47,38 @@ class Pool:
     @property
     def waiting(self) -> int:
         return len(self._waiters)
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """When the longest waiting of those who wait came, by the monotonic clock."""
+        with self._lock:
+            return min((waiter.since_s for waiter in self._waiters), default=None)
+
+    @property
+    def busy(self) -> int:
+        """How many slots are held."""
+        with self._lock:
+            return sum(self._leased)
+
+    @property
+    def granted(self) -> int:
+        """How many slots have been given in all."""
+        with self._lock:
+            return sum(self._granted)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """``on_change`` is called after each change of slots, waiters or replicas, from any thread."""
+        self._on_change = on_change
+
+    def pause(self) -> None:
+        """Give no slots until `go_on`; those that are held stay so."""
+        with self._lock:
+            self._is_paused = True
+
+    def go_on(self) -> None:
+        with self._lock:
+            self._is_paused = False
+        self.refresh()
 
     def lease(self, *, first: bool = False) -> Lease:
         """A place in the queue, to be entered with ``with``; ``first`` is for a request that lost its replica."""
@@ -51,6 +94,8 @@ class Pool:
             if self._is_closed or self.failure() is not None:
                 for waiter in self._waiters:
                     waiter.wake()
+        self._tell_failures()
+        self._on_change()
 
     def close(self) -> None:
         """Turn away those who wait, now and later."""
@@ -95,10 +140,17 @@ class Pool:
         return Ping("loading", nearest.detail, nearest.fraction)
 
     def _least_busy(self) -> int | None:
-        if self._is_closed:
+        if self._is_closed or self._is_paused:
             return None
         free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < self._slots]
         return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)
+
+    def _tell_failures(self) -> None:
+        failed = [replica for replica in self.replicas if replica.failure is not None]
+        if len(failed) > self._num_failed and len(failed) < len(self.replicas):
+            left = len(self.replicas) - len(failed)
+            log.warning("%d of %d replicas of %s still serve", left, len(self.replicas), self.model)
+        self._num_failed = len(failed)
 
 
 class Lease:
@@ -106,6 +158,7 @@ class Lease:
 
     def __init__(self, pool: Pool, *, first: bool) -> None:
         self._pool = pool
+        self.since_s = time.monotonic()
         self._first = first
         self._index: int | None = None
         self._is_handed_over = False  # to an answer, whose end frees the slot

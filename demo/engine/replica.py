@@ -13,18 +13,37 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from demo.engine.answer import Answer
-from demo.engine.events import Cancel, Done, Failed, Generate, Loading, Memory, Ready, Shutdown, Token, WorkerEvent
+from demo.engine.events import (
+    Cancel,
+    Done,
+    Failed,
+    Generate,
+    Loading,
+    Memory,
+    Park,
+    Parked,
+    Ready,
+    Resume,
+    Resumed,
+    Shutdown,
+    Token,
+    WorkerEvent,
+)
 from demo.engine.process import WorkerProcess
+from demo.engine.seat import Seat
+from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
 from demo.errors import DemoError, InvalidInput, ReplicaDied, ShuttingDown, from_kind
-from demo.types import DeviceMemory, GenerateRequest
+from demo.types import GenerateRequest
 
-# "parked": loaded, but in main memory until its turn on the card comes, or not loaded before its first turn
-State = Literal["starting", "loading", "idle", "busy", "parked", "failed", "closed"]
+__all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolicy"]
+
+WAITING_FOR_TURN = "waiting for its turn on the card"
+LEAVING_CARD = "leaving the card to another model"
+TAKING_TURN = "taking its turn on the card"
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +65,6 @@ class RestartPolicy:
 
 
 DEFAULT_RESTART = RestartPolicy()
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSnapshot:
-    """What a replica is doing, for people and metrics."""
-
-    replica_id: int
-    model: str
-    state: State
-    detail: str  # the stage of a load, or the reason of a failure
-    fraction: float | None
-    devices: tuple[str, ...]
-    planned: dict[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
-    planned_weights: dict[str, int] = field(default_factory=dict)  # of them, the weights
-    resident_bytes: dict[str, int] = field(default_factory=dict)  # the weights as they lie after the load
-    memory: dict[str, DeviceMemory] = field(default_factory=dict)  # what the process holds, as it last said
-    parameters: int = 0
-    loads: int = 0  # by the process that runs now; anything but 1 once it is ready is a defect
-    total_loads: int = 0  # begun by all its processes; anything but 1 + deaths once it is ready is a defect
-    load_s: float = 0.0  # of the last load that succeeded
-    deaths: int = 0  # of earlier processes
-    served: int = 0
-    tokens_per_s: float = 0.0  # of the last answer that had any speed
 
 
 class ProcessReplica:
@@ -96,7 +92,8 @@ class ProcessReplica:
         self._lock = threading.Lock()  # guards the two below; held for a few lines only, never while waiting
         self._answers: dict[str, Answer] = {}  # all that the worker has not yet reported the end of
         self._process: WorkerProcess | None = None  # there while it is ready
-        self._last_loading: WorkerProcess | None = None
+        self._seat = Seat()
+        self._is_loaded = self._is_moving = self._is_resting = self._has_begun = False  # of the process that runs now
         self._last_event_s = 0.0
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = multiprocessing.Pipe(duplex=False)
@@ -108,8 +105,40 @@ class ProcessReplica:
         self._thread.start()
 
     @property
+    def model(self) -> str:
+        return self._job.spec.name
+
+    @property
     def is_ready(self) -> bool:
         return self._process is not None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Ready, or parked and soon ready once its turn comes."""
+        return self._is_loaded
+
+    @property
+    def is_resting(self) -> bool:
+        """Its process ended, and the next one is not started yet."""
+        return self._is_resting
+
+    @property
+    def is_on_card(self) -> bool:
+        return self._seat.is_taken
+
+    @property
+    def needs_load(self) -> bool:
+        return not (self._is_loaded or self._is_resting or self._failure is not None or self._closing.is_set())
+
+    def take_turn(self) -> None:
+        """Come onto the card, from main memory or by loading. Returns at once, as `end_turn` does."""
+        self._seat.grant()
+        self._wake()
+
+    def end_turn(self) -> None:
+        """Leave the card as soon as nothing moves any more; to be called while no answer runs or may begin."""
+        self._seat.withdraw()
+        self._wake()
 
     @property
     def failure(self) -> DemoError | None:
@@ -143,8 +172,8 @@ class ProcessReplica:
         if self._thread.ident is None:  # never started
             self._set(state="closed")
             return
-        with contextlib.suppress(OSError):  # the thread has ended
-            self._wake_writer.send_bytes(b"c")
+        self._seat.give_up()
+        self._wake()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the process and its thread."""
@@ -157,14 +186,19 @@ class ProcessReplica:
         if process is not None:
             process.send(Cancel(request_id))
 
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # the thread has ended
+            self._wake_writer.send_bytes(b"w")
+
     # --- the supervising thread. It lives as long as the replica does: Linux ends a worker with the thread that started
     # it (PR_SET_PDEATHSIG), not with the process.
 
     def _supervise(self) -> None:
         if hasattr(signal, "pthread_sigmask"):  # inherited: Ctrl-C must not reach a worker before it can ignore it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        while not self._closing.is_set():
+        while self._has_come_to_card():
             reason = self._run_worker()
+            self._seat.leave()
             if self._closing.is_set() or self._failure is not None:
                 break
             self._mourn(reason)
@@ -180,6 +214,15 @@ class ProcessReplica:
             self._set(state="failed", detail=str(self._failure), fraction=None, resident_bytes={}, memory={})
         self._wake_reader.close()
         self._wake_writer.close()
+
+    def _has_come_to_card(self) -> bool:
+        """Wait for the turn to load; False when the replica closes before it comes."""
+        while not self._closing.is_set():
+            if self._seat.take():
+                return True
+            self._set(state="parked", detail=WAITING_FOR_TURN, fraction=None)
+            self._seat.wait()
+        return False
 
     def _mourn(self, reason: str) -> None:
         """Count a death, and give up on a model that does not even load."""
@@ -204,6 +247,7 @@ class ProcessReplica:
         has_stalled = self._watch(process)
         with self._lock:
             self._process = None
+        self._is_loaded = self._is_moving = self._has_begun = False
         if self._closing.is_set():
             self._end_answers(lambda: ShuttingDown("The demo is stopping", remedy="Ask again once it is back."))
             process.send(Shutdown())
@@ -224,13 +268,33 @@ class ProcessReplica:
             if event is not None:
                 self._last_event_s = time.monotonic()
                 self._take(event, process)
+            elif self._wake_reader.poll():
+                self._wake_reader.recv_bytes()
             elif self._patience_s() == 0.0:
                 return not self._closing.is_set()
+            self._follow_turn(process)
         return False
+
+    def _follow_turn(self, process: WorkerProcess) -> None:
+        """Have the model leave the card or return to it where that is due, one move at a time."""
+        may_stay = self._seat.is_granted
+        if not self._is_loaded or self._is_moving or may_stay == self.is_ready:
+            return
+        if not may_stay:
+            with self._lock:
+                self._process = None
+            self._move(Park(), process, state="parked", detail=LEAVING_CARD)
+        elif self._seat.take():
+            self._move(Resume(), process, state="loading", detail=TAKING_TURN)
+
+    def _move(self, command: Park | Resume, process: WorkerProcess, *, state: State, detail: str) -> None:
+        self._is_moving, self._last_event_s = True, time.monotonic()
+        self._set(state=state, detail=detail, fraction=None)
+        process.send(command)
 
     def _patience_s(self) -> float:
         """Until when to wait for the next event; looked at again now and then, as a request may come meanwhile."""
-        if not self._answers:
+        if not self._answers and not self._is_moving:
             return self._stall_s
         return max(0.0, min(self._last_event_s + self._stall_s - time.monotonic(), self._stall_s))
 
@@ -248,20 +312,30 @@ class ProcessReplica:
         elif isinstance(event, Memory):
             self._set(memory=event.devices)
         elif isinstance(event, Loading):
-            self._count_load(process)
+            self._count_load()
             self._set(state="loading", detail=event.stage, fraction=event.fraction)
         elif isinstance(event, Ready):
             self._failed_loads = 0
+            self._is_loaded = True
             with self._lock:
                 self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
             self._set(state="idle", detail="", fraction=None, load_s=report.seconds_s, **facts)
+        elif isinstance(event, Parked):
+            self._is_moving = False
+            self._seat.leave()
+            self._set(state="parked", detail=WAITING_FOR_TURN)
+        elif isinstance(event, Resumed):
+            self._is_moving = False
+            with self._lock:
+                self._process = process
+            self._set(state="idle", detail="")
 
-    def _count_load(self, process: WorkerProcess) -> None:
-        """A process that says it is loading has begun to; each begins once, so only a death can raise the count."""
-        if process is not self._last_loading:
-            self._last_loading = process
+    def _count_load(self) -> None:
+        """A process that says for the first time that it is loading; only a death can raise the count again."""
+        if not self._has_begun:
+            self._has_begun = True
             self._set(total_loads=self._snapshot.total_loads + 1)
 
     def _take_failure(self, event: Failed) -> None:
@@ -269,7 +343,9 @@ class ProcessReplica:
         log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
         if event.request_id:
             self._end_answer(event.request_id, error)
-        elif event.kind != DemoError.kind:  # one of ours while loading: a restart would meet it again
+        elif (
+            event.kind != DemoError.kind and not self._is_loaded
+        ):  # one of ours while loading: a restart would meet it again
             self._failure = error
         else:
             self._load_error = event.message

@@ -1,8 +1,8 @@
 """The worker process: loads one model once and answers one request after the other.
 
-Owns the process's main thread (loading and generating), one thread that reads commands off the pipe, and the way an
-exception becomes data. Knows nothing of other replicas. Backends are imported here only, late and by name, so that the
-process that serves the page never imports torch. The process ends when its parent does, in the middle of a token too.
+Owns the process's main thread (loading, generating, changing places) and one thread that reads commands off the pipe.
+Knows nothing of other replicas. Backends are imported here only, late and by name, so that the process that serves the
+page never imports torch. The process ends when its parent does, in the middle of a token too.
 """
 
 from __future__ import annotations
@@ -16,28 +16,40 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, cast
 
-from demo.engine.events import Cancel, Done, Failed, Generate, Loading, LoadReport, Ready, Shutdown, Token, WorkerEvent
-from demo.errors import ConfigError, DemoError, OutOfMemory, ReplicaDied
-from demo.types import GenerateRequest, Placement, Usage
+from demo.engine.events import (
+    Cancel,
+    Done,
+    Failed,
+    Generate,
+    Loading,
+    LoadReport,
+    Memory,
+    Park,
+    Parked,
+    Ready,
+    Resume,
+    Resumed,
+    Shutdown,
+    Token,
+    WorkerEvent,
+)
+from demo.engine.faults import describe
+from demo.errors import ConfigError, ReplicaDied
+from demo.types import DeviceMemory, GenerateRequest, Placement, Usage
 
 if TYPE_CHECKING:
     from demo.backends.base import Backend
     from demo.catalog import ModelSpec
 
+Order = Generate | Park | Resume  # what the main thread does, one after the other
 BACKENDS = {"hf": "demo.backends.hf:HFBackend", "fake": "demo.backends.fake:FakeBackend"}
+MEMORY_S = 1.0  # between two reports of memory while answers come fast
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
-
-# What the frameworks raise when memory runs out; told by name, because this file does not import them.
-OUT_OF_MEMORY_NAMES = ("OutOfMemoryError", "MemoryError")
-OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
-# After these the process's CUDA context is gone for good; only a new process helps.
-LOST_DEVICE_WORDS = ("CUDA error", "device-side assert", "unspecified launch failure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +69,12 @@ def main(connection: Connection, job: WorkerJob, parent: int) -> None:
     _share_cores()
     inbox = Inbox(connection)
     inbox.start()
-    sender = Sender(connection)
-    try:
-        backend = _load(job, sender)
-    except Exception as error:  # noqa: BLE001 - it crosses the pipe as data
-        sender.send(describe(error, request_id=""))
-        os._exit(1)  # frameworks leave threads behind that a normal exit would wait for
-    while (request := inbox.next()) is not None:
-        _answer(backend, request, inbox, sender)
-    backend.close()
-    os._exit(0)
+    host = Host(job, inbox, Sender(connection))
+    host.load()
+    while (command := inbox.next()) is not None:
+        host.obey(command)
+    host.close()
+    os._exit(0)  # frameworks leave threads behind that a normal exit would wait for
 
 
 class Inbox:
@@ -74,7 +82,7 @@ class Inbox:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._requests: queue.SimpleQueue[GenerateRequest | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._cancelled: dict[str, threading.Event] = {}  # of the requests that have not ended
         self._stopping = threading.Event()
         self._is_serving = False
@@ -82,11 +90,11 @@ class Inbox:
     def start(self) -> None:
         threading.Thread(target=self._read, name="commands", daemon=True).start()
 
-    def next(self) -> GenerateRequest | None:
-        """The next request; None when the process should end."""
+    def next(self) -> Order | None:
+        """What to do next; None when the process should end."""
         self._is_serving = True
-        request = self._requests.get()
-        return None if self._stopping.is_set() else request
+        command = self._commands.get()
+        return None if self._stopping.is_set() else command
 
     def is_cancelled(self, request_id: str) -> bool:
         return self._stopping.is_set() or self._cancelled[request_id].is_set()
@@ -102,7 +110,9 @@ class Inbox:
                 os._exit(0)  # the parent is gone; whatever the main thread computes, nobody waits for it
             if isinstance(command, Generate):
                 self._cancelled[command.request.request_id] = threading.Event()
-                self._requests.put(command.request)
+                self._commands.put(command)
+            elif isinstance(command, Park | Resume):
+                self._commands.put(command)
             elif isinstance(command, Cancel):
                 flag = self._cancelled.get(command.request_id)
                 if flag is not None:  # else it has just ended
@@ -111,7 +121,7 @@ class Inbox:
                 if not self._is_serving:
                     os._exit(0)  # a load looks at no flag
                 self._stopping.set()
-                self._requests.put(None)
+                self._commands.put(None)
 
 
 class Sender:
@@ -129,14 +139,93 @@ class Sender:
             os._exit(0)
 
 
-def _load(job: WorkerJob, sender: Sender) -> Backend:
-    started_s = time.monotonic()
-    sender.send(Loading("importing the libraries"))
-    backend = _backend(job.spec.backend)
-    facts = backend.load(job.spec, job.placement, lambda stage, fraction: sender.send(Loading(stage, fraction)))
-    seconds_s = time.monotonic() - started_s
-    sender.send(Ready(LoadReport(facts.parameters, facts.resident_bytes, facts.dtype, seconds_s)))
-    return backend
+class Host:
+    """The main thread's work: one model, loaded once, that answers, parks and resumes as it is told."""
+
+    def __init__(self, job: WorkerJob, inbox: Inbox, sender: Sender) -> None:
+        self._job = job
+        self._inbox = inbox
+        self._sender = sender
+        self._loads = 0
+        self._told: dict[str, DeviceMemory] = {}
+        self._told_s = 0.0
+
+    def load(self) -> None:
+        """Load the model; the process ends where that fails."""
+        try:
+            self._load()
+        except Exception as error:  # noqa: BLE001 - it crosses the pipe as data
+            self._sender.send(describe(error, job=self._job))
+            os._exit(1)
+
+    def obey(self, command: Order) -> None:
+        if isinstance(command, Generate):
+            self._answer(command.request)
+        else:
+            self._move(command)
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _load(self) -> None:
+        job, send = self._job, self._sender.send
+        started_s = time.monotonic()
+        send(Loading("importing the libraries"))
+        self._backend = _backend(job.spec.backend)
+        self._loads += 1
+        facts = self._backend.load(job.spec, job.placement, lambda stage, fraction: send(Loading(stage, fraction)))
+        seconds_s = time.monotonic() - started_s
+        self._tell_memory()
+        send(Ready(LoadReport(facts.parameters, facts.resident_bytes, facts.dtype, seconds_s, self._loads)))
+
+    def _answer(self, request: GenerateRequest) -> None:
+        """Generate one answer; whatever goes wrong becomes a `Failed`, and the worker goes on."""
+        event: WorkerEvent
+        try:
+            event = self._generate(request)
+        except Exception as error:  # noqa: BLE001 - it crosses the pipe as data
+            event = describe(error, request_id=request.request_id)
+        if isinstance(event, Failed):
+            _release_memory()  # not above: there the error still holds the frames, and they the tensors
+        self._inbox.forget(request.request_id)
+        is_lost = isinstance(event, Failed) and event.kind == ReplicaDied.kind
+        if not is_lost:  # else the device would not even say what it holds
+            self._tell_memory(at_most_every_s=MEMORY_S)
+        self._sender.send(event)
+        if is_lost:
+            os._exit(1)
+
+    def _generate(self, request: GenerateRequest) -> Done:
+        request_id = request.request_id
+        if self._inbox.is_cancelled(request_id):  # while it waited behind another
+            return Done(request_id, "cancelled", Usage(0, 0, 0.0, 0.0))
+        for item in self._backend.stream(request, lambda: self._inbox.is_cancelled(request_id)):
+            if not isinstance(item, str):
+                return Done(request_id, item.reason, item.usage)
+            self._sender.send(Token(request_id, item))
+        raise RuntimeError("the backend's stream ended without a Finish")
+
+    def _move(self, command: Park | Resume) -> None:
+        """Off the card or back. A model that is stuck half-way frees the card by ending; its next turn loads it."""
+        is_leaving = isinstance(command, Park)
+        try:
+            if is_leaving:
+                self._backend.park()
+            else:
+                self._backend.resume()
+        except Exception as error:  # noqa: BLE001 - it crosses the pipe as data
+            self._sender.send(describe(error, job=self._job, doing="leaving the card" if is_leaving else "returning"))
+            os._exit(1)
+        self._tell_memory()
+        self._sender.send(Parked() if is_leaving else Resumed())
+
+    def _tell_memory(self, *, at_most_every_s: float = 0.0) -> None:
+        """Tell it before what it belongs to, so that whoever sees the answer's end sees its memory; peaks always."""
+        held: dict[str, DeviceMemory] = getattr(self._backend, "memory", dict)()
+        has_grown = any(id not in self._told or held[id].peak > self._told[id].peak for id in held)
+        if has_grown or time.monotonic() - self._told_s >= at_most_every_s:
+            self._told, self._told_s = held, time.monotonic()
+            self._sender.send(Memory(held))
 
 
 def _backend(name: str) -> Backend:
@@ -144,54 +233,6 @@ def _backend(name: str) -> Backend:
         raise ConfigError("Unknown backend", value=name, remedy=f"Known: {', '.join(BACKENDS)}.")
     module, _, attribute = BACKENDS[name].partition(":")
     return cast("Backend", getattr(importlib.import_module(module), attribute)())
-
-
-def _answer(backend: Backend, request: GenerateRequest, inbox: Inbox, sender: Sender) -> None:
-    """Generate one answer; whatever goes wrong becomes a `Failed`, and the worker goes on."""
-    event: WorkerEvent
-    try:
-        event = _generate(backend, request, inbox, sender)
-    except Exception as error:  # noqa: BLE001 - it crosses the pipe as data
-        event = describe(error, request_id=request.request_id)
-    if isinstance(event, Failed):
-        _release_memory()  # not above: there the error still holds the frames, and they the tensors
-    inbox.forget(request.request_id)
-    sender.send(event)
-    if isinstance(event, Failed) and event.kind == ReplicaDied.kind:
-        os._exit(1)
-
-
-def _generate(backend: Backend, request: GenerateRequest, inbox: Inbox, sender: Sender) -> Done:
-    request_id = request.request_id
-    if inbox.is_cancelled(request_id):  # while it waited behind another
-        return Done(request_id, "cancelled", Usage(0, 0, 0.0, 0.0))
-    for item in backend.stream(request, lambda: inbox.is_cancelled(request_id)):
-        if not isinstance(item, str):
-            return Done(request_id, item.reason, item.usage)
-        sender.send(Token(request_id, item))
-    raise RuntimeError("the backend's stream ended without a Finish")
-
-
-def describe(error: Exception, *, request_id: str) -> Failed:
-    """An exception as data: our own keep their kind and words, the rest gets a sentence without server paths."""
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    shown = error if isinstance(error, DemoError) else _translate(error, loading=not request_id)
-    return Failed(request_id, shown.kind, str(shown), trace)
-
-
-def _translate(error: Exception, *, loading: bool) -> DemoError:
-    name = type(error).__name__
-    words = str(error)
-    if name in OUT_OF_MEMORY_NAMES or any(word in words for word in OUT_OF_MEMORY_WORDS):
-        if loading:
-            return OutOfMemory("The model does not fit the memory that is free", remedy="Try a smaller one or --dtype.")
-        remedy = "Try a smaller picture, a shorter conversation or a shorter answer."
-        return OutOfMemory("The model ran out of memory while answering", remedy=remedy)
-    if any(word in words for word in LOST_DEVICE_WORDS):
-        remedy = "The model is being restarted; try again in a moment."
-        return ReplicaDied("The device reported a fault it cannot recover from", remedy=remedy)
-    what = "The model could not be loaded" if loading else "The model failed on this request"
-    return DemoError(what, value=name, remedy="The server's log has the details.")
 
 
 def _release_memory() -> None:

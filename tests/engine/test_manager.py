@@ -171,7 +171,7 @@ def test_a_load_that_fails_for_good_is_reported_and_not_tried_again(start):
     assert manager.snapshot().replicas[0].deaths == 0
 
 
-@pytest.mark.parametrize(("how", "reason"), [("exit", "exit code 3"), ("error", "could not be loaded")])
+@pytest.mark.parametrize(("how", "reason"), [("exit", "exit code 3"), ("error", "failed while loading")])
 def test_a_crash_loop_ends_in_a_failed_state_with_the_reason(start, how, reason):
     manager = start(wait=False, fail_load=how, restart=RestartPolicy(first_s=0.01, max_failed_loads=3))
     with pytest.raises(DemoError, match=reason):

@@ -2,8 +2,13 @@
 
 import pytest
 
-from demo.engine.worker import describe
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.engine.devices import GIB
+from demo.engine.faults import describe
+from demo.engine.worker import WorkerJob
 from demo.errors import ContextTooLong, from_kind
+from demo.types import Placement
 
 
 class OutOfMemoryError(RuntimeError):
@@ -41,13 +46,41 @@ def test_an_error_becomes_its_kind_and_a_sentence(error, kind, words):
     assert from_kind(failed.kind, failed.message).kind == kind
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OutOfMemoryError(), "does not fit the memory that is free"),
-        (ValueError("x"), "could not be loaded (ValueError)"),
-    ],
-)
-def test_an_error_of_a_load_says_so(error, words):
-    failed = describe(raised(error), request_id="")
-    assert words in failed.message
+def job(*devices, planned=None, **facts):
+    device_map = {f"layers.{index}": device for index, device in enumerate(devices)}
+    return WorkerJob(resolve(ModelChoice("fake")), Placement(device_map, **facts), planned or {})
+
+
+def test_an_error_of_a_load_says_so():
+    failed = describe(raised(ValueError("x")), job=job("cpu"))
+    assert failed.message == "The model failed while loading (ValueError). The server's log has the details."
+    assert failed.request_id == ""
+
+
+OUT_OF_MEMORY = {
+    "one card": (
+        job("cuda:1", planned={"cuda:1": 34 * GIB}, dtype="bfloat16"),
+        "planned: cuda:1 34.0 GiB, bfloat16",
+        "--quantize int8 or --placement shard or a smaller model.",
+    ),
+    "two cards": (
+        job("cuda:0", "cuda:1", planned={"cuda:0": GIB, "cuda:1": 2 * GIB}, dtype="bfloat16", quantization="int8"),
+        "planned: cuda:0 1.0 GiB, cuda:1 2.0 GiB, bfloat16",
+        "try more cards with --devices or a smaller model.",
+    ),
+    "a cap": (
+        job("cuda:0", dtype="float16", quantization="int4", caps={"cuda:0": GIB}),
+        "planned: cuda:0, float16",
+        "--placement shard or a higher --max-memory or a smaller model.",
+    ),
+    "main memory": (job("cpu", dtype="float32"), "planned: cpu, float32", "try --dtype bfloat16 or a smaller model."),
+}
+
+
+@pytest.mark.parametrize(("told", "plan", "remedy"), OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_a_load_that_runs_out_of_memory_names_the_plan_and_what_to_change(told, plan, remedy):
+    failed = describe(raised(OutOfMemoryError()), job=told)
+    assert failed.kind == "out_of_memory"
+    assert "while loading" in failed.message
+    assert plan in failed.message
+    assert failed.message.endswith(remedy)

@@ -1,0 +1,37 @@
+"""What the engine is doing at one moment, as plain data for people and metrics.
+
+Owns the words for it. Knows nothing of processes or pages. Bytes are integers, seconds end in ``_s``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from demo.types import DeviceMemory
+
+# "parked": in main memory until its turn on the card comes, or not loaded before its first turn
+State = Literal["starting", "loading", "idle", "busy", "parked", "failed", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSnapshot:
+    """What a replica is doing, for people and metrics."""
+
+    replica_id: int
+    model: str
+    state: State
+    detail: str  # the stage of a load, or the reason of a failure
+    fraction: float | None
+    devices: tuple[str, ...]
+    planned: dict[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
+    planned_weights: dict[str, int] = field(default_factory=dict)  # of them, the weights
+    resident_bytes: dict[str, int] = field(default_factory=dict)  # the weights as they lie after the load
+    memory: dict[str, DeviceMemory] = field(default_factory=dict)  # what the process holds, as it last said
+    parameters: int = 0
+    loads: int = 0  # by the process that runs now; anything but 1 once it is ready is a defect
+    total_loads: int = 0  # begun by all its processes; anything but 1 + deaths once it is ready is a defect
+    load_s: float = 0.0  # of the last load that succeeded
+    deaths: int = 0  # of earlier processes
+    served: int = 0
+    tokens_per_s: float = 0.0  # of the last answer that had any speed
