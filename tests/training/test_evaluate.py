@@ -80,11 +80,11 @@ def test_later_turns_carry_the_turns_before_them(chains):
     for chain in chains:
         for place, prompt in enumerate(chain):
             assert [id(p) for p in prompt.history] == [id(p) for p in chain[:place]]
-    long = next(chain for chain in chains if len(chain) == 3)
+    long = next(chain for chain in chains if len(chain) == 4)
     long = copy.deepcopy(long)
     for number, prompt in enumerate(long):
         prompt.answer = f"answer {number}"
-    first, second, third = (prompt.turn.question for prompt in long)
+    first, second, third, _ = (prompt.turn.question for prompt in long)
     assert long[2].text() == (
         f"Question: {first} Answer: answer 0\nQuestion: {second} Answer: answer 1\nQuestion: {third} Answer:"
     )
@@ -144,9 +144,9 @@ def as_the_demo_asks(model, processor, album, prompt):
 
 def test_answers_in_a_batch_are_those_that_the_demo_gets_one_by_one(model, saved, words, album, chains):
     processor = CogVLMProcessor.from_pretrained(saved)
-    some = copy.deepcopy([*chains[:3], *(chain for chain in chains if len(chain) == 3)][:5])
+    some = copy.deepcopy([*chains[:3], *(chain for chain in chains if len(chain) == 4)][:5])
     asked = ask_all(some, Answerer(model, words, album, batch=4))
-    assert max(len(prompt.history) for prompt in asked) == 2
+    assert max(len(prompt.history) for prompt in asked) == 3
     for prompt in asked:
         assert prompt.answer == as_the_demo_asks(model, processor, album, prompt)
 
