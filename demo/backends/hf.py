@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from demo.backends import hub, loading
+from demo.backends import hub, loading, memory, proving
 from demo.backends.base import Finish, LoadFacts, Progress
+from demo.backends.parking import Garage
 from demo.backends.prompting import Prompter
+from demo.backends.spreading import input_device
 from demo.backends.streaming import (
     Tap,
     TextDecoder,
@@ -27,7 +29,7 @@ from demo.backends.streaming import (
 )
 from demo.catalog import spec_of_directory
 from demo.errors import BrokenCheckpoint
-from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size, Usage
+from demo.types import DeviceMemory, GenerateRequest, Message, Picture, Placement, Sampling, Size, Usage
 
 if TYPE_CHECKING:
     from demo.catalog import ModelSpec
@@ -49,18 +51,23 @@ class HFBackend:
         _set_threads(placement.threads)
         loaded = loading.load(spec, directory, words, placement)
         self._model = loaded.model
+        self._devices = memory.devices_of(placement)
+        self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._hidden = hidden_tokens(loaded.tokenizer)
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
         self._model.generation_config = self._settings
         self._prompter = Prompter(loaded.processor, spec, context=_context(loaded.model.config))
-        facts = loading.facts(loaded.model)
+        facts = proving.facts(loaded.model)
         progress("warming up", None)
-        self._warm_up(spec, facts)
+        with memory.refusals_explained(placement):
+            self._warm_up(spec, facts)
         return facts
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
+        if self._garage.is_parked:
+            raise RuntimeError("the model is parked: its weights are not on the card")
         tap = Tap(TextDecoder(self._tokenizer, self._hidden), cancelled)
         inputs = self._prompter.prepare(request.messages)
         num_prompt = inputs["input_ids"].shape[1]
@@ -77,6 +84,15 @@ class HFBackend:
         reason = tap.reason(end_tokens(self._settings))
         yield Finish(reason, Usage(num_prompt, tap.num_tokens, tap.first_token_s, tap.elapsed_s))
 
+    def memory(self) -> dict[str, DeviceMemory]:
+        return memory.held((*self._devices, "cpu") if self._garage.has_copy else self._devices)
+
+    def park(self) -> None:
+        self._garage.park()
+
+    def resume(self) -> None:
+        self._garage.resume()
+
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
@@ -89,8 +105,11 @@ class HFBackend:
     def _generate(self, inputs: Any, sampling: Sampling, room: int, tap: Tap) -> None:
         _seed(sampling.seed)
         settings = settings_for(sampling, self._settings, max_new_tokens=room)
-        inputs = inputs.to(self._model.device, dtype=self._model.dtype)  # only floats change their dtype
+        inputs = self._placed(inputs)
         self._model.generate(**inputs, generation_config=settings, streamer=tap, stopping_criteria=[tap])
+
+    def _placed(self, inputs: Any) -> Any:
+        return inputs.to(input_device(self._model), dtype=self._model.dtype)  # only floats change their dtype
 
     def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> None:
         """Answer a tiny question: the first user is then served like the tenth, and the numbers have proved sound."""
@@ -106,7 +125,7 @@ class HFBackend:
     def _has_sound_logits(self, inputs: Any) -> bool:
         settings = settings_for(Sampling(), self._settings, max_new_tokens=WARM_UP_TOKENS)
         settings.output_logits = settings.return_dict_in_generate = True
-        inputs = inputs.to(self._model.device, dtype=self._model.dtype)
+        inputs = self._placed(inputs)
         found = self._model.generate(**inputs, generation_config=settings)
         # a vocabulary may be padded with -inf by design: the best score has to be a number, and NaN is the best of any
         return all(bool(torch.isfinite(step.max())) for step in found.logits)

@@ -1,14 +1,16 @@
 """Loads a transformers model and its processor from a directory, once, where the placement says, and proves it.
 
-Owns the choice of classes (our own for CogVLM, the auto classes for the rest), the dtype on a CPU, and the checks after
-loading: nothing missing, nothing left on meta, nothing on a device that was not asked for. `from_pretrained` changes
-globals of torch while it runs, so one process loads one model. Knows nothing of requests. Bytes are integers.
+Owns the choice of classes (our own for CogVLM, the auto classes for the rest), the dtype on a CPU, and the one call of
+`from_pretrained`, which places every weight where it stays. That call changes globals of torch while it runs, so a lock
+keeps two from meeting in one process. Knows nothing of requests. Bytes are integers.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,18 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.logging import disable_progress_bar
 
-from demo.backends.base import LoadFacts
+from demo.backends import memory, outline, quantizing, spreading
 from demo.backends.checkpoint import check_weights
+from demo.backends.proving import prove
 from demo.catalog import ModelSpec, read_config
-from demo.errors import BrokenCheckpoint, ConfigError, DoesNotFit, UnsafeWeights
+from demo.errors import BrokenCheckpoint, ConfigError, UnsafeWeights
 from demo.models.cogvlm import CogVLMForConditionalGeneration, CogVLMProcessor
 from demo.types import Placement
 
 FULL_PRECISION_BYTES = 4_000_000_000  # up to this size a CPU computes in float32, which it is fastest at
 
 log = logging.getLogger(__name__)
+_loading = threading.Lock()  # transformers patches torch.nn.init, tie_weights and the default dtype during a load
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,11 @@ def dtype_for(placement: Placement, num_weights: int) -> Any:
 
 
 def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any) -> Any:
+    _check_offload(placement)
     # sdpa is transformers' own choice where a model has it; asked for by name, a model without it is refused
     attention = {} if placement.attn == "sdpa" else {"attn_implementation": placement.attn}
-    try:
+    with _loading, memory.refusals_explained(placement), _faults_explained(spec):
+        memory.enforce(placement.caps)
         model, found = cls.from_pretrained(
             directory,
             device_map=dict(placement.device_map),
@@ -86,58 +92,54 @@ def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Plac
             output_loading_info=True,
             trust_remote_code=spec.trust_remote_code and not spec.is_cogvlm,
             **attention,
+            **_quantization(spec, directory, placement, dtype),
         )
+        spreading.settle(model, placement.device_map)
+        prove(model, found, spec.name, placement, dtype)
+    return model.eval()
+
+
+def _check_offload(placement: Placement) -> None:
+    """Layers in main memory that compute elsewhere are slow: only ever by the user's own wish."""
+    devices = set(memory.devices_of(placement))
+    if "cpu" not in devices or devices == {"cpu"}:
+        return
+    if not placement.offload:
+        remedy = "Add --offload to allow it, or choose a smaller model or another --placement."
+        raise ConfigError("Some layers were to wait in main memory, which nobody asked for", remedy=remedy)
+    if placement.quantization != "none":
+        remedy = "Leave one of the two out."
+        raise ConfigError("Quantized layers cannot wait in main memory: --quantize and --offload", remedy=remedy)
+
+
+def _quantization(spec: ModelSpec, directory: Path, placement: Placement, dtype: Any) -> dict[str, Any]:
+    if placement.quantization == "none":
+        return {}
+    quantizing.refuse_twice(read_config(directory), spec.name)
+    if spec.trust_remote_code and not spec.is_cogvlm:
+        remedy = "Start without --quantize."
+        raise ConfigError("Models with remote code are not quantized", value=spec.name, remedy=remedy)
+    skip = quantizing.left_alone(outline.build(directory))
+    compute = torch.bfloat16 if dtype == "auto" else dtype
+    return {"quantization_config": quantizing.config_for(placement.quantization, skip, dtype=compute)}
+
+
+@contextmanager
+def _faults_explained(spec: ModelSpec) -> Iterator[None]:
+    """What `from_pretrained` says of files that do not belong together, or of a library that it misses."""
+    try:
+        yield
+    except ImportError as error:  # of a checkpoint that is quantized already, by a library that is not here
+        remedy = "Install the library that it names; the server's log has its words."
+        raise ConfigError("The model needs a library that is not installed", value=spec.name, remedy=remedy) from error
     except RuntimeError as error:
+        if "conversion of the weights" in str(error):
+            remedy = "The server's log has the library's words; another --dtype or no --quantize may do."
+            raise ConfigError("The weights could not be quantized", value=spec.name, remedy=remedy) from error
         if "size mismatch" not in str(error) and "ignore_mismatched_sizes" not in str(error):
             raise
         remedy = "Its config.json belongs to another model, or the files are of different versions."
         raise BrokenCheckpoint("The weights do not match config.json", value=spec.name, remedy=remedy) from error
-    _check_loaded(model, found, spec, placement)
-    return model.eval()
-
-
-def _check_loaded(model: Any, found: Any, spec: ModelSpec, placement: Placement) -> None:
-    missing = sorted(found["missing_keys"]) + sorted(name for name, tensor in _tensors(model) if tensor.is_meta)
-    if missing:
-        value = f"{missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        remedy = "Its weights and its config.json do not belong together; download it again."
-        raise BrokenCheckpoint(f"{spec.name} lacks weights", value=value, remedy=remedy)
-    if unexpected := sorted(found["unexpected_keys"]):
-        log.warning(
-            "%s has %d weights that its model does not use, such as %s", spec.name, len(unexpected), unexpected[0]
-        )
-    asked = {_device(name) for name in placement.device_map.values()}
-    astray = {str(tensor.device) for _, tensor in _tensors(model)} - asked
-    if astray:
-        remedy = "Choose a smaller model or another --placement; --offload allows the CPU."
-        raise DoesNotFit(
-            "Weights were placed where nobody asked for them", value=", ".join(sorted(astray)), remedy=remedy
-        )
-
-
-def _device(name: str) -> str:
-    device = torch.device(name)
-    return f"{device.type}:{device.index or 0}" if device.type == "cuda" else device.type
-
-
-def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-
-
-def facts(model: Any) -> LoadFacts:
-    """Count what is resident; tensors that share memory (tied weights) count once."""
-    resident: dict[str, int] = {}
-    num_parameters, seen = 0, set()
-    for _, tensor in _tensors(model):
-        key = (tensor.device, tensor.data_ptr(), tensor.numel())
-        if key in seen or tensor.numel() == 0:
-            continue
-        seen.add(key)
-        device = str(tensor.device)
-        resident[device] = resident.get(device, 0) + tensor.numel() * tensor.element_size()
-        num_parameters += tensor.numel() if isinstance(tensor, torch.nn.Parameter) else 0
-    return LoadFacts(num_parameters, resident, str(model.dtype).removeprefix("torch."))
 
 
 def _check_known(directory: Path, spec: ModelSpec) -> None:

@@ -84,6 +84,8 @@ class CogVLMModel(CogVLMPreTrainedModel):
         )
         rotary = self.rotary_emb(position_ids, hidden_states.dtype)
         for layer in self.layers:
+            if rotary[0].device != hidden_states.device:  # on several devices each layer would fetch its own copy
+                rotary, mask, routing = _moved((rotary, mask, routing), hidden_states.device)
             hidden_states = layer(
                 hidden_states,
                 rotary=rotary,
@@ -222,6 +224,13 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
         mask = super()._prepare_attention_mask_for_generation(inputs_tensor, generation_config, model_kwargs)
         types = _given_types(model_kwargs)
         return mask if types is None else mask.masked_fill(types == 1, 1)  # type: ignore[no-any-return]
+
+
+def _moved(things: Any, device: torch.device) -> Any:
+    """Tensors, tuples of them and Nones, on a device."""
+    if isinstance(things, tuple):
+        return tuple(_moved(thing, device) for thing in things)
+    return None if things is None else things.to(device)
 
 
 def _given_types(model_kwargs: dict[str, Any]) -> torch.Tensor | None:
