@@ -255,7 +255,7 @@ def _run(command: Command) -> int:
     """Only what the task needs is imported: neither help nor a plan waits for the page's framework."""
     task = command.task
     if isinstance(task, Serve):
-        from demo.ui.app import serve
+        from demo.serving import serve
 
         serve(command.engine, task.server)
         return 0

@@ -44,7 +44,30 @@ class Device:
 
 def detect(environ: Mapping[str, str] = os.environ) -> tuple[Device, ...]:
     """The visible cards in torch's order, then the CPU."""
-    return (*_cards(environ.get("CUDA_VISIBLE_DEVICES")), _cpu())
+    with contextlib.closing(DeviceReader(environ)) as reader:
+        return reader.read()
+
+
+class DeviceReader:
+    """Reads the same devices again and again; the driver's library stays open in between, which opening makes slow."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._nvml = _open_nvml()
+        visible = environ.get("CUDA_VISIBLE_DEVICES")
+        self._handles = _visible(list(_handles(self._nvml)), visible) if self._nvml else []
+
+    def read(self) -> tuple[Device, ...]:
+        """The cards in torch's order, without those whose driver says nothing, then the CPU."""
+        cards = []
+        for index, (_, handle) in enumerate(self._handles):
+            with contextlib.suppress(self._nvml.NVMLError):  # lost since, or one that shares the main memory
+                cards.append(_card(self._nvml, index, handle))
+        return (*cards, _cpu())
+
+    def close(self) -> None:
+        nvml, self._nvml, self._handles = self._nvml, None, []
+        if nvml is not None:
+            nvml.nvmlShutdown()
 
 
 def cpu_threads() -> int:
@@ -80,20 +103,17 @@ def parse_assumed(text: str) -> tuple[Device, ...]:
     return tuple(cards)
 
 
-def _cards(visible: str | None) -> tuple[Device, ...]:
+def _open_nvml() -> Any:
+    """The driver's library, which counts how often it is opened; None where there is none, hence no card."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:
-        return ()
+        return None
     try:
         nvml.nvmlInit()
-    except nvml.NVMLError:  # no driver, hence no card
-        return ()
-    try:
-        handles = _visible(list(_handles(nvml)), visible)
-        return tuple(_card(nvml, index, handle) for index, (_, handle) in enumerate(handles))
-    finally:
-        nvml.nvmlShutdown()
+    except nvml.NVMLError:
+        return None
+    return nvml
 
 
 def _handles(nvml: Any) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""Starts and ends the page: port, engine, server, signals.
+"""Starts and ends the page: port, upload folder, server.
 
-Owns the order: refuse what cannot work, let the models load in the background, serve, and leave within seconds when
-told to. gradio is imported here only when a page is really wanted. Seconds end in ``_s``.
+Owns what the server is started with, and what others may ask of it while it runs. gradio is imported here only when a
+page is really wanted. Seconds end in ``_s``.
 """
 
 from __future__ import annotations
@@ -10,40 +10,25 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from demo.config import EngineConfig, ServerConfig
+from demo.config import ServerConfig
 from demo.errors import ConfigError
-from demo.ui.context import Engine, Limits, UiContext, make_context
+from demo.ui.context import Engine, Limits, Look, UiContext, Waiting, make_context
 
 if TYPE_CHECKING:
     import gradio as gr
+    from fastapi import FastAPI, Request
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LEAVE_S = 1.0  # for open streams to deliver their last words
-
-log = logging.getLogger(__name__)
-
-
-def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
-    """Serve the page until SIGINT or SIGTERM. Raises the family's errors before anything is loaded."""
-    from demo.engine.manager import ModelManager
-
-    check_port(server_config.host, server_config.port)
-    with ModelManager(engine_config) as manager, upload_folder() as folder:
-        manager.start()
-        stop = _stop_signal()
-        with running(manager, server_config, folder) as server:
-            log.info("the page is at %s", server.url)
-            stop.wait()
 
 
 def check_port(host: str, port: int) -> None:
@@ -77,22 +62,30 @@ def upload_folder() -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningServer:
+class RunningPage:
+    """The page while it is up; ``app`` takes further routes."""
+
+    app: FastAPI
     url: str
     share_url: str | None
+    waiting: Waiting
+    queue_is_alive: Callable[[], bool]
+
+    def is_logged_in(self, request: Request) -> bool:
+        """Whether the browser carries the cookie that the page's login gave it."""
+        app: Any = self.app
+        names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+        return any(request.cookies.get(name) in app.tokens for name in names)
 
 
 @contextlib.contextmanager
-def running(engine: Engine, config: ServerConfig, folder: Path) -> Iterator[RunningServer]:
+def running(engine: Engine, look: Look, config: ServerConfig, folder: Path) -> Iterator[RunningPage]:
     """The page, up while the context lasts."""
-    context = make_context(engine, folder=folder, limits=Limits(queue=config.max_queue))
+    context = make_context(engine, look=look, folder=folder, limits=Limits(queue=config.max_queue))
     page = build_app(context)
     app, url, share_url = launch(page, context, config)
-    from demo.ui.health import add_health_routes
-
-    add_health_routes(app, engine, lambda: not page._queue.stopped)
     try:
-        yield RunningServer(url, share_url)
+        yield RunningPage(app, url, share_url, lambda: len(page._queue), lambda: not page._queue.stopped)
     finally:
         _close(page)
 
@@ -158,21 +151,6 @@ def _prepare_gradio() -> None:
     # gradio looks at its own address while it starts, which a proxy would not know
     local = {"127.0.0.1", "localhost", *filter(None, os.environ.get("no_proxy", "").split(","))}
     os.environ["no_proxy"] = ",".join(sorted(local))
-
-
-def _stop_signal() -> threading.Event:
-    """Set by SIGINT and SIGTERM; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def asked(number: int, _: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, asked)
-    return stop
 
 
 def _close(page: gr.Blocks) -> None:

@@ -19,9 +19,11 @@ from demo.ui.pictures import PictureStore
 
 if TYPE_CHECKING:
     from demo.engine.manager import ManagerSnapshot
+    from demo.engine.telemetry import Status
 
 
 Waiting = Callable[[], int]  # how many requests wait in the page's queue
+Look = Callable[[], "Status"]  # one sample for all visitors; see `Monitor.look`
 
 
 class Engine(Protocol):
@@ -53,6 +55,7 @@ class UiContext:
     """Built once and handed down; nothing in it changes while the page is up."""
 
     engine: Engine
+    look: Look
     specs: Mapping[Role, ModelSpec]
     prompts: Mapping[Role, PromptSet]
     store: PictureStore
@@ -63,12 +66,13 @@ class UiContext:
         return self.specs.get(role)
 
 
-def make_context(engine: Engine, *, folder: Path, limits: Limits | None = None) -> UiContext:
+def make_context(engine: Engine, *, look: Look, folder: Path, limits: Limits | None = None) -> UiContext:
     """``folder`` is where uploads land and drawn pictures are kept; nothing outside it is ever opened."""
     specs = dict(engine.specs)
     prompts = {role: load_prompts(spec.prompts) for role, spec in specs.items()}
     return UiContext(
         engine=engine,
+        look=look,
         specs=MappingProxyType(specs),
         prompts=MappingProxyType(prompts),
         store=PictureStore(folder.resolve()),

@@ -1,34 +1,52 @@
 """The status line: which model answers, where its weights are, and whether it is free.
 
-Owns the wording. Reads the manager's snapshot and nothing else; pure markup. Bytes are shown as GiB or MiB.
+Owns the wording that the line shares with the status tab. Pure markup of a `Status`. Bytes are shown as GiB or MiB.
 """
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from demo.ui.context import UiContext
+from demo.ui.context import Look, UiContext, Waiting
 
 if TYPE_CHECKING:
-    from demo.engine.manager import ReplicaSnapshot
+    from demo.engine.snapshots import ReplicaSnapshot, State
+    from demo.engine.telemetry import Status
 
-_WORDS = {
+STATE_WORDS: Mapping[State, str] = {
     "starting": "Starting",
     "loading": "Loading",
     "idle": "Ready",
     "busy": "Answering",
+    "parked": "Waiting for its turn",
     "failed": "Failed",
     "closed": "Stopped",
 }
 _DUTIES = {"chat": "answers questions", "grounding": "finds things", "captioning": "writes captions"}
 
 
-def status_html(context: UiContext, waiting: int = 0) -> str:
+class Drawn:
+    """The markup of the newest sample, made once and handed to every visitor who asks before the next."""
+
+    def __init__(self, look: Look, waiting: Waiting, draw: Callable[[Status, int], str]) -> None:
+        self._look = look
+        self._waiting = waiting
+        self._draw = draw
+        self._last: tuple[Status, int, str] | None = None
+
+    def __call__(self) -> str:
+        status, waiting, last = self._look(), self._waiting(), self._last
+        if last is None or last[0] is not status or last[1] != waiting:
+            last = self._last = (status, waiting, self._draw(status, waiting))
+        return last[2]
+
+
+def status_html(status: Status, waiting: int = 0) -> str:
     """The line that is refreshed while the page is open; ``waiting`` counts requests in the page's own queue."""
-    snapshot = context.engine.snapshot()
-    replicas = "".join(_replica(replica) for replica in snapshot.replicas)
-    queue = _queue(waiting + snapshot.waiting)
+    replicas = "".join(_replica(replica) for replica in status.manager.replicas)
+    queue = f"<div class='queue'>{queue_words(status, waiting)}</div>"
     return f"<div class='status' role='status'>{replicas}{queue}</div>"
 
 
@@ -46,36 +64,33 @@ def about_html(context: UiContext) -> str:
 
 
 def _replica(replica: ReplicaSnapshot) -> str:
-    where = ", ".join(_place(name, count) for name, count in replica.resident_bytes.items())
-    where = where or ", ".join(_device(str(name)) for name in replica.devices)
+    where = ", ".join(f"{device_words(name)}, {size_words(count)}" for name, count in replica.resident_bytes.items())
+    where = where or ", ".join(device_words(name) for name in replica.devices)
     detail = replica.detail if replica.state in ("starting", "loading", "failed") else ""
     speed = f"{replica.tokens_per_s:.0f} tokens/s" if replica.tokens_per_s else ""
-    parts = [_WORDS.get(replica.state, replica.state), where, detail, speed]
+    parts = [STATE_WORDS[replica.state], where, detail, speed]
     text = "".join(f"<span>{html.escape(part)}</span>" for part in parts if part)
-    return f"<div class='replica {html.escape(replica.state)}'><i class='dot'></i>{text}{_bar(replica)}</div>"
+    return f"<div class='replica {replica.state}'><i class='dot'></i>{text}{progress_html(replica)}</div>"
 
 
-def _bar(replica: ReplicaSnapshot) -> str:
+def progress_html(replica: ReplicaSnapshot) -> str:
+    """How far a load has come; nothing at any other time."""
     if replica.state not in ("starting", "loading"):
         return ""
     value = "" if replica.fraction is None else f" value='{max(0.0, min(1.0, replica.fraction)):.3f}'"
     return f"<progress max='1'{value} aria-label='Loading'></progress>"
 
 
-def _queue(waiting: int) -> str:
-    text = "No one is waiting" if waiting == 0 else f"{waiting} waiting"
-    return f"<div class='queue'>{text}</div>"
+def queue_words(status: Status, waiting: int) -> str:
+    total = waiting + status.manager.waiting
+    return "No one is waiting" if total == 0 else f"{total} waiting"
 
 
-def _place(device: str, num_bytes: int) -> str:
-    return f"{_device(device)}, {_size(num_bytes)}"
+def device_words(name: str) -> str:
+    return {"cpu": "CPU", "mps": "Apple GPU"}.get(name, name.replace("cuda:", "GPU "))
 
 
-def _device(name: str) -> str:
-    return "CPU" if name == "cpu" else name.replace("cuda:", "GPU ")
-
-
-def _size(num_bytes: int) -> str:
+def size_words(num_bytes: int) -> str:
     gib = num_bytes / 2**30
     return f"{gib:.1f} GiB" if gib >= 1 else f"{num_bytes / 2**20:.0f} MiB"
 

@@ -10,6 +10,7 @@ from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import GIB, Device
 from demo.engine.manager import ModelManager
 from demo.engine.replica import RestartPolicy
+from demo.engine.telemetry import Monitor
 from demo.ui.context import make_context
 
 CPU = Device("cpu", "CPU", "cpu", 16 * GIB, 8 * GIB)
@@ -34,7 +35,7 @@ def open_page(tmp_path_factory):
 @pytest.fixture
 def make(tmp_path):
     """Builds a context: ``make(token_s=0.1)`` gives the fake its options."""
-    managers = []
+    managers, monitors = [], []
 
     def build(*, wait=True, **options):
         query = "&".join(f"{name}={value}" for name, value in options.items())
@@ -44,11 +45,12 @@ def make(tmp_path):
         if wait:
             assert managers[-1].wait_ready(READY_S)
         (tmp_path / "uploads").mkdir(exist_ok=True)
-        return make_context(managers[-1], folder=tmp_path / "uploads")
+        monitors.append(Monitor(managers[-1].snapshot))
+        return make_context(managers[-1], look=monitors[-1].look, folder=tmp_path / "uploads")
 
     yield build
-    for manager in managers:
-        manager.close()
+    for owner in (*monitors, *managers):
+        owner.close()
 
 
 @pytest.fixture(scope="module")  # no wider: while it lives, the thread counts as running an event loop

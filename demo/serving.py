@@ -1,0 +1,58 @@
+"""Serves the page and the routes beside it until told to stop: the one place that knows both.
+
+Owns the order: refuse what cannot work, let the models load in the background, serve, and leave within seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from contextlib import closing
+
+from demo.api.routes import Service, add_routes
+from demo.config import EngineConfig, ServerConfig
+from demo.engine.manager import ModelManager
+from demo.engine.telemetry import Monitor
+from demo.ui.app import check_port, running, upload_folder
+
+log = logging.getLogger(__name__)
+
+
+def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
+    """Serve until SIGINT or SIGTERM. Raises the family's errors before anything is loaded."""
+    check_port(server_config.host, server_config.port)
+    with (
+        ModelManager(engine_config) as manager,
+        closing(Monitor(manager.snapshot)) as monitor,
+        upload_folder() as folder,
+    ):
+        manager.start()
+        stop = _stop_signal()
+        with running(manager, monitor.look, server_config, folder) as page:
+            service = Service(
+                manager.snapshot,
+                monitor.look,
+                page.waiting,
+                page.queue_is_alive,
+                page.is_logged_in if server_config.auth else None,
+                server_config.api_key,
+            )
+            add_routes(page.app, service)
+            log.info("the page is at %s", page.url)
+            stop.wait()
+
+
+def _stop_signal() -> threading.Event:
+    """Set by SIGINT and SIGTERM; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def asked(number: int, _: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, asked)
+    return stop
