@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from demo.config import BUNDLED_MODEL, EngineConfig, ModelChoice, ServerConfig
@@ -142,8 +142,8 @@ def _parsed(flag: Flag, text: str) -> Any:
 
 def _engine(values: Mapping[str, Any]) -> EngineConfig:
     models = _models(values.get("model", ()))
-    fields = ("placement", "devices", "max_memory", "dtype", "quantize", "offload", "revision", "trust_remote_code")
-    return EngineConfig(models=models, **_given(values, *fields))
+    names = (field.name for field in fields(EngineConfig) if field.name != "models")
+    return EngineConfig(models=models, **_given(values, *names))
 
 
 def _models(choices: Sequence[ModelChoice]) -> tuple[ModelChoice, ...]:

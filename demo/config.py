@@ -34,6 +34,7 @@ class EngineConfig:
     dtype: DType = "auto"
     quantize: Quantization = "none"
     offload: bool = False
+    context: int | None = None  # tokens that are planned for; None: what the model can take, at most 8192
     swap: bool = False  # models that do not fit the cards together take turns on them
     revision: str | None = None
     trust_remote_code: bool = False

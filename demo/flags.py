@@ -116,7 +116,9 @@ ENGINE_FLAGS = (
     Flag(
         "--placement",
         "WHERE",
-        "auto: a card if there is one, else the CPU; single: one card; cpu: main memory (default: auto)",
+        "single: one card; replicate: a whole copy on each card; shard: one copy over all cards; RxG: R copies over "
+        "G cards each, like 2x2; cpu: main memory; auto: as many copies as fit, each on as few cards as it takes, or "
+        "the CPU where there is no card (default: auto)",
     ),
     Flag("--devices", "N,N", "use only these cards, by number (default: all)", parse=_device_list),
     Flag("--max-memory", "N=SIZE,...", "use at most so much of a card, like 0=20GiB,1=22GiB", parse=_budgets),
@@ -127,7 +129,18 @@ ENGINE_FLAGS = (
         choices=_DTYPES,
     ),
     Flag("--quantize", "TYPE", "store the weights in fewer bits (default: none)", choices=_QUANTIZATIONS),
-    Flag("--offload", None, "allow layers of a model on the CPU when its cards are full; never done unasked"),
+    Flag(
+        "--offload",
+        None,
+        "allow layers in main memory when the cards are full; never done unasked (placements auto, single and shard)",
+    ),
+    Flag(
+        "--context",
+        "N",
+        "plan for conversations of so many tokens (default: what the model can take, at most 8192)",
+        parse=_number("--context", 64, 10_000_000),
+    ),
+    Flag("--swap", None, "models that do not fit together take turns on the card"),
     Flag("--revision", "REV", "the commit, tag or branch of a hub repository (default: its newest commit)"),
     Flag(
         "--trust-remote-code",

@@ -1,0 +1,194 @@
+"""One replica as a pipeline of parts that are never split, and what any stretch of it takes of a device.
+
+Owns the order of the parts and the sum: the embeddings and the vision tower are the first part, the final norm and the
+head the last, every layer is one between them, and modules with tied weights are in one part. Knows nothing of
+devices. Bytes are integers; a stretch is ``parts[start:stop]``.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+from demo.engine.footprint import ITEM_BYTES, ModelFootprint, Module
+from demo.engine.plans import Flags, Load
+
+# What a process takes besides the model. Card: the CUDA context, libraries' workspaces and the allocator's slack.
+# CPU: the interpreter with the frameworks.
+RESERVE_BYTES: Mapping[str, int] = {"cuda": 768 * 2**20, "cpu": 512 * 2**20}
+FIRST_KINDS = ("embedding", "vision")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Modules that stay together. Those in ``spilled`` have their weights in main memory, but compute here."""
+
+    paths: tuple[str, ...]
+    weights: int
+    layers: int = 0  # whose KV cache lies here
+    has_vision: bool = False
+    has_head: bool = False
+    spilled: tuple[str, ...] = ()
+    spilled_bytes: int = 0
+    staging: int = 0  # bytes that the largest of them takes here while it computes
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The parts in the order they compute, with what a conversation adds to them."""
+
+    parts: tuple[Part, ...]
+    whole: Load  # all of it on one card
+    kv_cache: tuple[int, ...]  # bytes by number of layers
+    vision: int  # activations of the vision tower, of the prefill of the planned context, and the logits
+    prefill: int
+    logits: int
+    _weights: tuple[int, ...] = field(init=False, repr=False)  # sums over the parts before each
+    _layers: tuple[int, ...] = field(init=False, repr=False)
+    _visions: tuple[int, ...] = field(init=False, repr=False)
+    _heads: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, counted in (
+            ("_weights", [part.weights for part in self.parts]),
+            ("_layers", [part.layers for part in self.parts]),
+            ("_visions", [int(part.has_vision) for part in self.parts]),
+            ("_heads", [int(part.has_head) for part in self.parts]),
+        ):
+            object.__setattr__(self, name, tuple(accumulate(counted, initial=0)))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def load(self, start: int, stop: int) -> Load:
+        """What the stretch takes of its card. It grows with the stretch, which the search for a split relies on."""
+        if start == stop:
+            return Load()
+        # The pictures are read before the prefill begins, so that one of the two peaks counts.
+        peak = max(self.prefill, self.vision if self._visions[stop] > self._visions[start] else 0)
+        logits = self.logits if self._heads[stop] > self._heads[start] else 0
+        return Load(
+            weights=self._weights[stop] - self._weights[start],
+            kv_cache=self.kv_cache[self._layers[stop] - self._layers[start]],
+            activations=peak + logits + self.parts[start].staging,
+            reserve=RESERVE_BYTES["cuda"],
+        )
+
+    def furthest(self, start: int, capacity: int) -> int:
+        """Where the longest stretch from ``start`` ends that takes no more than ``capacity``."""
+        stops = range(start + 1, len(self.parts) + 1)
+        return start + bisect.bisect_right(stops, capacity, key=lambda stop: self.load(start, stop).total)
+
+    def spill(self, count: int) -> Pipeline:
+        """The same with its first layers, ``count`` parts of them, in main memory.
+
+        They compute on the first card, which holds their KV cache and, one after the other, their weights.
+        """
+        first, gone = self.parts[0], self.parts[1 : count + 1]
+        merged = replace(
+            first,
+            layers=first.layers + sum(part.layers for part in gone),
+            has_head=first.has_head or any(part.has_head for part in gone),
+            spilled=tuple(path for part in gone for path in part.paths),
+            spilled_bytes=sum(part.weights for part in gone),
+            staging=max((part.weights for part in gone), default=0),
+        )
+        return replace(self, parts=(merged, *self.parts[count + 1 :]))
+
+    @property
+    def num_spillable(self) -> int:
+        """How many parts may be in main memory: the layers between the first part and the head."""
+        return next((i for i, part in enumerate(self.parts[1:]) if part.has_head or not part.layers), len(self) - 1)
+
+
+def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
+    """A model's pipeline; a single part where its modules are not known."""
+    count = sum(module.kind == "layer" for module in model.modules)
+    whole = whole_load(model, dtype, flags, "cuda")
+    kv_cache = tuple(model.kv_cache_bytes(dtype, slots=flags.slots, layers=layers) for layers in range(count + 1))
+    parts = tuple(_part(model, modules, dtype, flags) for modules in _together(model.modules))
+    if not parts:
+        parts = (Part(("",), whole.weights, has_vision=True, has_head=True),)
+        kv_cache = (whole.kv_cache,)
+    return Pipeline(
+        parts=parts,
+        whole=whole,
+        kv_cache=kv_cache,
+        vision=model.vision_activation_bytes(dtype, flags.attn) * flags.slots,
+        prefill=model.prefill_activation_bytes(dtype, flags.attn) * flags.slots,
+        logits=model.logits_bytes() * flags.slots,
+    )
+
+
+def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Load:
+    """What a replica takes of the one device that it is on."""
+    vision, prefill = (
+        model.vision_activation_bytes(dtype, flags.attn),
+        model.prefill_activation_bytes(dtype, flags.attn),
+    )
+    return Load(
+        weights=model.weights_bytes(dtype, flags.quantization),
+        kv_cache=model.kv_cache_bytes(dtype, slots=flags.slots),
+        activations=(max(vision, prefill) + model.logits_bytes()) * flags.slots,
+        reserve=RESERVE_BYTES[kind],
+    )
+
+
+def cpu_dtype(model: ModelFootprint, flags: Flags, free_bytes: int) -> str:
+    """On the CPU "auto" is float32 where that fits, for most CPUs emulate the 16-bit types."""
+    if flags.dtype != "auto":
+        return flags.dtype
+    return "float32" if whole_load(model, "float32", flags, "cpu").total <= free_bytes else "bfloat16"
+
+
+def card_dtype(model: ModelFootprint, flags: Flags) -> str:
+    """On a card "auto" is the checkpoint's own."""
+    return flags.dtype if flags.dtype in ITEM_BYTES else model.stored_dtype
+
+
+def _part(model: ModelFootprint, modules: Sequence[Module], dtype: str, flags: Flags) -> Part:
+    return Part(
+        paths=tuple(module.path for module in modules),
+        weights=sum(model.bytes_of(module, dtype, flags.quantization) for module in modules),
+        layers=sum(module.kind == "layer" for module in modules),
+        has_vision=any(module.kind == "vision" for module in modules),
+        has_head=any(module.kind == "head" for module in modules),
+    )
+
+
+def _together(modules: Sequence[Module]) -> list[list[Module]]:
+    """The modules of each part. Whoever shares weights is in the earliest of the sharers' parts."""
+    places = _places(modules)
+    owners = {module.path: module.tied_to for module in modules}
+    earliest: dict[str, int] = {}
+    for module, place in zip(modules, places):
+        root = _root(module.path, owners)
+        earliest[root] = min(earliest.get(root, place), place)
+    parts: dict[int, list[Module]] = {}
+    for module in modules:
+        parts.setdefault(earliest[_root(module.path, owners)], []).append(module)
+    return [parts[place] for place in sorted(parts)]
+
+
+def _places(modules: Sequence[Module]) -> list[int]:
+    """The part of each module, were none tied: 0 the first, then one for each layer, then the last."""
+    num_layers = sum(module.kind == "layer" for module in modules)
+    seen, places = 0, []
+    for module in modules:
+        seen += module.kind == "layer"
+        if module.kind in FIRST_KINDS:
+            places.append(0)
+        elif module.kind == "head":
+            places.append(num_layers + 1)
+        else:  # what is between two layers goes with the one before it, what follows them all with the head
+            places.append(num_layers + 1 if module.kind == "other" and seen == num_layers else seen)
+    return places
+
+
+def _root(path: str, owners: Mapping[str, str | None]) -> str:
+    """The module that a chain of ties ends at."""
+    while (owner := owners.get(path)) is not None:
+        path = owner
+    return path
