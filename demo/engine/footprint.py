@@ -1,58 +1,52 @@
-"""How large a model is, from its files alone: the safetensors headers and ``config.json``.
+"""How large a model is, before it is loaded: from the safetensors headers, its ``config.json`` and its outline.
 
-Owns that reading. Knows nothing of devices or placements, and imports no framework. The counts of the weights are
-exact; what a conversation adds (KV cache, activations) is derived from the shapes in the configuration.
+Owns the `ModelFootprint`, and where its facts come from: a directory, the hub, or the options of the fake model. Knows
+nothing of devices or placements, and imports no framework. Bytes are integers.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import struct
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from demo.engine import activations, outline
+from demo.engine.activations import ITEM_BYTES
+from demo.engine.headers import Stored, read_json, stored_in, total
+from demo.engine.outline import Module, Outline
+from demo.engine.shape import LIMITS, Limits, Shape, shape_of, text_part
 from demo.errors import BrokenCheckpoint
 
-ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
-STORED_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-STORED_BYTES = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # the rest has one byte
-MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
-PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
-# Buffers that are alive at once in a layer, in widths of the residual stream and of the MLP. Counted for a gated MLP:
-# the stream, its normed copy, q, k, v and the attention's output; gate, up and their product.
-STREAM_BUFFERS, MLP_BUFFERS = 6, 3
+if TYPE_CHECKING:
+    from demo.catalog import ModelSpec
 
+__all__ = [
+    "ITEM_BYTES",
+    "Limits",
+    "ModelFootprint",
+    "Module",
+    "Shape",
+    "cached_directory",
+    "measure",
+    "of_directory",
+    "of_repository",
+    "shape_of",
+]
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The shapes that decide what a conversation costs; 0 where the configuration does not say."""
+# A quantized linear: bytes for each of its weights and, beside them, for each of its rows (the scales of int8 in
+# float32). Four bits share one float32 scale among 64 weights.
+BYTES_PER_WEIGHT: Mapping[str, float] = {"int8": 1.0, "int4": 0.5 + 4 / 64}
+BYTES_PER_ROW: Mapping[str, int] = {"int8": 4, "int4": 0}
+FAKE_LAYERS = 8
+LOOK_UP_S = 10.0  # the longest that a plan waits for the hub
+# An outline with that many times more or fewer numbers than are stored is that of another model. Smaller differences
+# are weights that a file holds twice, or that the model computes itself.
+MOST_APART = 1.5
 
-    layers: int = 0
-    hidden: int = 0
-    intermediate: int = 0
-    kv_width: int = 0  # key-value heads x their dimension
-    vocabulary: int = 0
-    context: int = PLANNED_CONTEXT
-    patches: int = 0
-    vision_hidden: int = 0
-    vision_intermediate: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A part of a model that is never split over devices, by its path in the model as transformers builds it."""
-
-    path: str  # "model.layers.3", "lm_head"
-    kind: Literal["embedding", "vision", "layer", "head", "other"]
-    floats: int  # numbers that take the planned dtype
-    linear_floats: int = 0  # of them, those that quantization stores in fewer bits; 0 in the vision tower and the head
-    other_bytes: int = 0  # of tensors that keep their own type
-    tied_to: str | None = None  # the module whose weights it shares: counted there, and it must be on the same device
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +59,93 @@ class ModelFootprint:
     other_bytes: int = 0
     shape: Shape = field(default_factory=Shape)
     modules: tuple[Module, ...] = ()  # in the order they compute; empty where only the sum is known
+    is_quantized: bool = False  # the checkpoint is quantized already, and is loaded as it is
 
-    def weights_bytes(self, dtype: str) -> int:
-        return self.floats * ITEM_BYTES[dtype] + self.other_bytes
+    def weights_bytes(self, dtype: str, quantization: str = "none") -> int:
+        """All weights; where only the sum is known, as large as without quantization."""
+        if not self.modules:
+            return self.floats * ITEM_BYTES[dtype] + self.other_bytes
+        return sum(self.bytes_of(module, dtype, quantization) for module in self.modules)
 
-    def kv_cache_bytes(self, dtype: str, *, slots: int) -> int:
-        per_token = 2 * self.shape.layers * self.shape.kv_width * ITEM_BYTES[dtype]
+    def bytes_of(self, module: Module, dtype: str, quantization: str = "none") -> int:
+        """One part's weights as they will lie on its device."""
+        if quantization == "none" or self.is_quantized:
+            return module.floats * ITEM_BYTES[dtype] + module.other_bytes
+        plain = (module.floats - module.linear_floats) * ITEM_BYTES[dtype] + module.other_bytes
+        scales = module.linear_rows * BYTES_PER_ROW[quantization]
+        return plain + int(module.linear_floats * BYTES_PER_WEIGHT[quantization]) + scales
+
+    def kv_cache_bytes(self, dtype: str, *, slots: int, layers: int | None = None) -> int:
+        """Keys and values of ``slots`` conversations of the planned context, in some layers or in all."""
+        per_token = 2 * (self.shape.layers if layers is None else layers) * self.shape.kv_width * ITEM_BYTES[dtype]
         return per_token * self.shape.context * slots
 
-    def activation_bytes(self, dtype: str) -> int:
-        """The larger of the two peaks, the vision tower's and the prefill's with its float32 logits of one position."""
-        shape, item = self.shape, ITEM_BYTES[dtype]
-        vision = shape.patches * _layer_width(shape.vision_hidden, shape.vision_intermediate) * item
-        prefill = shape.context * _layer_width(shape.hidden, shape.intermediate) * item
-        return max(vision, prefill) + shape.vocabulary * 4
+    def vision_activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+        """What the device of the vision tower needs while pictures are read, for one conversation."""
+        return activations.vision_bytes(self.shape, dtype, attn)
+
+    def prefill_activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+        """What each device with decoder layers needs while the longest planned prompt is read."""
+        return activations.prefill_bytes(self.shape, dtype, attn)
+
+    def logits_bytes(self) -> int:
+        """What the device of the head needs to choose a token."""
+        return activations.logits_bytes(self.shape)
+
+    def activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+        """On one device that holds the whole model: the larger of the two peaks, which do not meet, and the scores."""
+        peaks = self.vision_activation_bytes(dtype, attn), self.prefill_activation_bytes(dtype, attn)
+        return max(peaks) + self.logits_bytes()
+
+
+def measure(spec: ModelSpec, *, outline: bool = False) -> ModelFootprint | str:
+    """The footprint of a model whose files, or at least whose configuration, can be had; else its name alone.
+
+    With ``outline``, its parts too. Raises `BrokenCheckpoint` for a directory with a damaged file.
+    """
+    if spec.backend == "fake":
+        return _of_fake(spec)
+    limits = Limits(spec.max_pictures, spec.max_side)
+    if spec.is_directory:
+        return of_directory(Path(spec.source), spec.name, outline=outline, limits=limits) or spec.name
+    found = of_repository(spec.source, spec.revision, spec.name, outline=outline, limits=limits)
+    return found or spec.name  # the worker will know more after the download
+
+
+def of_directory(
+    directory: Path, name: str, *, outline: bool = False, limits: Limits = LIMITS
+) -> ModelFootprint | None:
+    """The footprint of a model's files; None where neither weights nor a configuration can be measured.
+
+    The outline costs seconds. It is made when asked for, and when the headers are missing or the configuration leaves
+    out the decoder's shapes, as those that rely on a family's defaults do.
+    """
+    return _footprint(directory, name, stored_in(directory), limits, outline)
+
+
+def of_repository(
+    repository: str, revision: str | None, name: str, *, outline: bool = False, limits: Limits = LIMITS
+) -> ModelFootprint | None:
+    """The footprint of a repository on the hub: from the cache where its files are there, else without its weights.
+
+    Only the configuration and the headers are fetched; None where they cannot be had.
+    """
+    directory = cached_directory(repository, revision)
+    if directory is not None:
+        try:
+            if (stored := stored_in(directory)) is not None:
+                return _footprint(directory, name, stored, limits, outline)
+        except BrokenCheckpoint:
+            log.info("The download of %s was broken off; its worker completes it", name)
+    commit, names = _looked_up(repository, revision)
+    if commit is not None and "config.json" in names:
+        files = [name for name in ("preprocessor_config.json", "config.json") if name in names]
+        directory = _fetched(repository, commit, files) or directory
+    if directory is None:
+        return None
+    has_headers = commit is not None and any(file.endswith(".safetensors") for file in names)
+    stored = _stored_on_hub(repository, commit) if has_headers else None
+    return _footprint(directory, name, stored, limits, outline)
 
 
 def cached_directory(repository: str, revision: str | None) -> Path | None:
@@ -88,107 +155,129 @@ def cached_directory(repository: str, revision: str | None) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def of_directory(directory: Path, name: str) -> ModelFootprint | None:
-    """The footprint of a model's files; None where there are no safetensors to measure."""
-    floats: Counter[str] = Counter()
-    other_bytes = 0
-    for path in _weight_files(directory):
-        for stored, count in _count(path).items():
-            if stored in STORED_DTYPES:
-                floats[STORED_DTYPES[stored]] += count
-            else:
-                other_bytes += count * STORED_BYTES.get(stored, 1)
-    if not floats and not other_bytes:
+def _looked_up(repository: str, revision: str | None) -> tuple[str | None, list[str]]:
+    """The commit that a repository is at, and the names of its files; (None, []) where the hub does not say.
+
+    Asked first, for it is the one question that the hub's client does not repeat for half a minute without a network.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    try:
+        found = hub.HfApi().model_info(repository, revision=revision, timeout=LOOK_UP_S)
+    except _hub_errors() as error:
+        log.info("%s cannot be looked up on the hub (%s)", repository, type(error).__name__)
+        return None, []
+    return found.sha, [file.rfilename for file in found.siblings or ()]
+
+
+def _fetched(repository: str, commit: str, names: Sequence[str]) -> Path | None:
+    """The cache's folder of a repository, now with these small files in it."""
+    hub = importlib.import_module("huggingface_hub")
+    try:
+        paths = [Path(hub.hf_hub_download(repository, name, revision=commit)) for name in names]
+    except _hub_errors() as error:
+        log.info("The configuration of %s cannot be fetched (%s)", repository, type(error).__name__)
         return None
-    config = _read_json(directory / "config.json")
-    stored = floats.most_common(1)[0][0] if floats else "float32"
-    return ModelFootprint(name, sum(floats.values()), _stated_dtype(config) or stored, other_bytes, shape_of(config))
+    return paths[-1].parent
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape:
-    """The shapes in a ``config.json``, flat (CogVLM) or nested (most others)."""
-    text, vision = _text_part(config), config.get("vision_config") or {}
-    heads = _number(text, "num_attention_heads")
-    kv_heads = _number(text, "num_key_value_heads", "num_multi_query_heads") or heads
-    head_dim = _number(text, "head_dim") or _number(text, "hidden_size") // max(heads, 1)
-    patch = _number(vision, "patch_size")
-    return Shape(
-        layers=_number(text, "num_hidden_layers"),
-        hidden=_number(text, "hidden_size"),
-        intermediate=_number(text, "intermediate_size"),
-        kv_width=kv_heads * head_dim,
-        vocabulary=_number(text, "vocab_size"),
-        context=min(_number(text, "max_position_embeddings") or PLANNED_CONTEXT, PLANNED_CONTEXT),
-        patches=(_number(vision, "image_size") // patch) ** 2 + 1 if patch else 0,
-        vision_hidden=_number(vision, "hidden_size"),
-        vision_intermediate=_number(vision, "intermediate_size"),
-    )
+def _stored_on_hub(repository: str, commit: str | None) -> Stored | None:
+    hub = importlib.import_module("huggingface_hub")
+    try:
+        found = hub.get_safetensors_metadata(repository, revision=commit)
+    except _hub_errors() as error:
+        log.info("The headers of %s cannot be read (%s)", repository, type(error).__name__)
+        return None
+    files = found.files_metadata.values()
+    return total(((t.dtype, t.parameter_count) for t in file.tensors.values()) for file in files)
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What may go wrong there. None of it is the planner's to tell: the worker meets it again, and says what to do."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    parsing = errors.NotASafetensorsRepoError, errors.SafetensorsParsingError
+    return (*parsing, errors.HTTPError, OSError, ValueError)  # the transport's root, whichever library that is
+
+
+def _of_fake(spec: ModelSpec) -> ModelFootprint:
+    """As many parameters as it is told to pretend, in layers of the same size."""
+    told = dict(spec.options).get("parameters", "0")  # anything but a number is refused by the backend itself
+    parameters = int(told) if told.isdecimal() else 0
+    first, rest = parameters - parameters // FAKE_LAYERS * (FAKE_LAYERS - 1), parameters // FAKE_LAYERS
+    sizes = (first, *[rest] * (FAKE_LAYERS - 1)) if parameters else ()
+    modules = tuple(Module(f"layers.{index}", "layer", floats=size) for index, size in enumerate(sizes))
+    return ModelFootprint(spec.name, parameters, stored_dtype="float32", modules=modules)
+
+
+def _footprint(
+    directory: Path, name: str, stored: Stored | None, limits: Limits, wants_outline: bool
+) -> ModelFootprint | None:
+    config = read_json(directory / "config.json")
+    max_pixels = _max_pixels(read_json(directory / "preprocessor_config.json"))
+    shape = shape_of(config, limits, max_pixels=max_pixels)
+    found: Outline | None = None
+    if config and (wants_outline or stored is None or not (shape.layers and shape.hidden)):
+        found = _of_these(outline.read(directory, name), stored, "quantization_config" in config)
+    if found is not None:
+        shape = shape_of(found.config, limits, max_pixels=max_pixels, keeps_one_logit=found.keeps_one_logit)
+    elif stored is None:
+        return None
+    dtype = _stated_dtype(config) or (stored.dtype if stored else "float32")
+    return _weighed(name, dtype, shape, stored, found.modules if found else (), "quantization_config" in config)
+
+
+def _of_these(found: Outline | None, stored: Stored | None, is_quantized: bool) -> Outline | None:
+    """The outline, unless the weights that are stored cannot be its own."""
+    if found is None or stored is None or is_quantized:
+        return found
+    built = sum(module.floats for module in found.modules)
+    if stored.floats / MOST_APART <= built <= stored.floats * MOST_APART:
+        return found
+    log.warning("config.json describes %d numbers where %d are stored; only those are counted", built, stored.floats)
+    return None
+
+
+def _weighed(
+    name: str, dtype: str, shape: Shape, stored: Stored | None, modules: tuple[Module, ...], is_quantized: bool
+) -> ModelFootprint:
+    """The parts are what a load will make; the headers say what is stored, which counts where that is quantized."""
+    if stored is not None and (is_quantized or not modules):
+        parts = _shared_out(stored, modules)
+        return ModelFootprint(name, stored.floats, dtype, stored.other_bytes, shape, parts, is_quantized)
+    floats = sum(module.floats for module in modules)
+    others = sum(module.other_bytes for module in modules)
+    return ModelFootprint(name, floats, dtype, others, shape, modules, is_quantized)
+
+
+def _shared_out(stored: Stored, modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """The parts of a quantized checkpoint: its bytes that are no floats go to where the linears are.
+
+    Which linears were quantized only the checkpoint's own tool knows; those of the layers are, so they share them out.
+    """
+    linears = sum(module.linear_floats for module in modules)
+    plain = sum(module.floats - module.linear_floats for module in modules)
+    if not linears or not plain:
+        return ()
+    parts, given_floats, given_bytes, seen, bare = [], 0, 0, 0, 0
+    for module in modules:
+        seen += module.linear_floats
+        bare += module.floats - module.linear_floats
+        floats, bytes_ = stored.floats * bare // plain, stored.other_bytes * seen // linears
+        parts.append(
+            replace(
+                module, floats=floats - given_floats, linear_floats=0, linear_rows=0, other_bytes=bytes_ - given_bytes
+            )
+        )
+        given_floats, given_bytes = floats, bytes_
+    return tuple(parts)
 
 
 def _stated_dtype(config: Mapping[str, Any]) -> str | None:
-    stated = (part.get(key) for part in (config, _text_part(config)) for key in ("dtype", "torch_dtype"))
+    stated = (part.get(key) for part in (config, text_part(config)) for key in ("dtype", "torch_dtype"))
     return next((str(name) for name in stated if name in ITEM_BYTES), None)
 
 
-def _layer_width(hidden: int, intermediate: int) -> int:
-    return STREAM_BUFFERS * hidden + MLP_BUFFERS * intermediate
-
-
-def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    nested = (config.get(key) for key in TEXT_CONFIGS)
-    return next((part for part in nested if isinstance(part, dict)), config)
-
-
-def _number(config: Mapping[str, Any], *keys: str) -> int:
-    values = (config.get(key) for key in keys)
-    return next((value for value in values if isinstance(value, int)), 0)
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    """The files that a load would read: those of the index, or the single one, or whatever is there."""
-    index = _read_json(directory / "model.safetensors.index.json")
-    if isinstance(index.get("weight_map"), dict):
-        return [directory / file for file in sorted(set(index["weight_map"].values()))]
-    single = directory / "model.safetensors"
-    found = [single] if single.exists() else sorted(directory.glob("*.safetensors"))
-    return [] if any("-of-" in path.name for path in found) else found  # shards without their index: are these all?
-
-
-def _count(path: Path) -> Counter[str]:
-    """Numbers per stored dtype in one file, from its header; a file that is cut short is refused here already."""
-    header = _read_header(path)
-    counts: Counter[str] = Counter()
-    for key, tensor in header.items():
-        if key != "__metadata__":
-            size = 1
-            for extent in tensor["shape"]:
-                size *= extent
-            counts[tensor["dtype"]] += size
-    return counts
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError("the header is too long")
-            header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
-        if path.stat().st_size != 8 + length + max(ends, default=0):
-            raise ValueError("the file is cut short")
-    except FileNotFoundError:
-        raise BrokenCheckpoint("A weight file is missing", value=path.name, remedy="Download it again.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        what = "A weight file is broken or was cut short"
-        raise BrokenCheckpoint(what, value=path.name, remedy="Download it again.") from None
-    return dict(header)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none, for whoever loads the model says what is wrong with it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _max_pixels(processor: Mapping[str, Any]) -> int:
+    """The most pixels that a processor for pictures of any size leaves of one; 0 where it does not say."""
+    size = processor.get("size")
+    named = (processor.get("max_pixels"), size.get("longest_edge") if isinstance(size, dict) else None)
+    return next((value for value in named if isinstance(value, int)), 0)

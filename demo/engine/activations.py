@@ -1,0 +1,148 @@
+"""What a conversation needs beside weights and KV cache while it is computed: the tensors that are alive at once.
+
+Owns the formulas, one for each moment at which memory peaks; each is a sum of named terms, in the order in which the
+layers allocate. Knows nothing of weights or devices. Numbers are counted first, bytes last: a number takes the item
+size of the model's dtype, or four bytes where the code computes in float32. Letters: D decoder width, I width of its
+MLP, Q and K widths of queries and of keys, T tokens; W, J and P are the tower's width, MLP width and patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from demo.engine.shape import Shape
+
+ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+FLOAT = 4
+# Words of four bytes that choosing a token takes for each score: the scores in float32, generate's copy, their
+# division by the temperature, their sorting (values, and places of eight bytes), its softmax and running sum.
+WORDS_PER_SCORE = 8
+# MLP-wide tensors alive at once, by activation: in and out of the function; one more where it is made of products.
+ACT_BUFFERS: Mapping[str, int] = {"quick_gelu": 3, "silu": 3, "swish": 3}  # silu stands in gated MLPs only
+
+
+def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
+    """The tower's peak over all pictures of a conversation, which go through it together."""
+    if not shape.patches:
+        return 0
+    moments = (_tower_attention(shape, dtype, attn), _tower_mlp(shape, dtype), _projector(shape, dtype))
+    return _pixels(shape, dtype) + _tower_layers(shape, dtype) + max(moments)
+
+
+def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
+    """The peak of one decoder layer over the longest planned prompt; every device that holds a layer needs it."""
+    moments = (
+        _norm(shape, dtype),
+        _projections(shape, dtype),
+        _attention(shape, dtype, attn),
+        _mlp(shape, dtype, attn),
+    )
+    return _pixels(shape, dtype) + _features(shape, dtype) + _mask(shape, dtype, attn) + max(moments)
+
+
+def logits_bytes(shape: Shape) -> int:
+    """Scores of the vocabulary in float32 and what choosing a token makes of them; on the device of the head."""
+    beside = 0 if shape.keeps_one_logit else shape.context - 1
+    return shape.vocabulary * FLOAT * (WORDS_PER_SCORE + 2 * beside)  # of every position: as computed, and upcast
+
+
+def _pixels(shape: Shape, dtype: str) -> int:
+    """The pictures as they were sent in, which the caller keeps until the first token is there."""
+    return shape.all_patches * shape.patch_values * ITEM_BYTES[dtype]
+
+
+def _tower_layers(shape: Shape, dtype: str) -> int:
+    kept = shape.vision_layers if shape.keeps_tower_layers else 0
+    return kept * shape.all_patches * shape.vision_hidden * ITEM_BYTES[dtype]
+
+
+def _tower_attention(shape: Shape, dtype: str, attn: str) -> int:
+    """Stream and its norm; queries, keys and values; the result, and its copy with the heads side by side (7 W).
+
+    Towers for pictures of any size turn queries and keys in float32: both cast, one of them turned, and of the other
+    the two products and the turned half that one of them was made of (5 W and 6 W of float32 with the stream).
+    """
+    width, item = shape.all_patches * shape.vision_hidden, ITEM_BYTES[dtype]
+    turned = width * (5 * item + 6 * FLOAT) if shape.is_any_size else 0
+    scores = 0
+    if attn == "eager":  # pictures of any size attend one after the other, the others in one batch
+        pictures = 1 if shape.is_any_size else shape.pictures
+        scores = pictures * shape.vision_heads * shape.picture_patches**2 * _score_bytes(dtype)
+    return max(7 * width * item + scores, turned)
+
+
+def _tower_mlp(shape: Shape, dtype: str) -> int:
+    """The layer's input, the stream and its norm (3 W), and what is as wide as the MLP."""
+    inner = ACT_BUFFERS.get(shape.vision_act, 2) * shape.vision_intermediate
+    return shape.all_patches * (3 * shape.vision_hidden + inner) * ITEM_BYTES[dtype]
+
+
+def _projector(shape: Shape, dtype: str) -> int:
+    """From the tower's output (W) to the prompt's tokens. CogVLM's is a gated MLP as wide as the decoder's (3 I)."""
+    tokens = shape.picture_tokens * shape.pictures
+    inner = 3 * shape.intermediate if shape.has_experts else shape.hidden
+    numbers = shape.all_patches * shape.vision_hidden + tokens * (2 * shape.hidden + inner)
+    return numbers * ITEM_BYTES[dtype]
+
+
+def _features(shape: Shape, dtype: str) -> int:
+    """The pictures' tokens: most models keep them while the decoder runs, CogVLM does not."""
+    return 0 if shape.has_experts else shape.picture_tokens * shape.pictures * shape.hidden * ITEM_BYTES[dtype]
+
+
+def _mask(shape: Shape, dtype: str, attn: str) -> int:
+    """Eager attention adds a mask of numbers; the others are told that it is causal and take none."""
+    return shape.context**2 * ITEM_BYTES[dtype] if attn == "eager" else 0
+
+
+def _stream(shape: Shape) -> int:
+    """D-wide tensors that stand by while a layer attends: its input and, but for CogVLM, the embeddings."""
+    return 1 if shape.has_experts else 2
+
+
+def _norm(shape: Shape, dtype: str) -> int:
+    """The second norm of a layer: embeddings, layer's input and stream (3 D); in float32 itself and a product."""
+    upcast = 0 if dtype == "float32" else FLOAT
+    return shape.context * shape.hidden * (3 * ITEM_BYTES[dtype] + upcast + FLOAT + ITEM_BYTES[dtype])
+
+
+def _projections(shape: Shape, dtype: str) -> int:
+    """Queries, keys and values, and their turning by position: two products, and the half-turned of one of them."""
+    query, kv = shape.query_width, shape.kv_width
+    fused = query + 2 * kv
+    if shape.has_experts:  # both experts' rows, joined, in order; then turned, queries and keys at once
+        inner = max(3 * fused, fused + 3 * (query + kv))
+    else:
+        inner = fused + 3 * query
+    return shape.context * ((_stream(shape) + 1) * shape.hidden + inner) * ITEM_BYTES[dtype]
+
+
+def _attention(shape: Shape, dtype: str, attn: str) -> int:
+    """Turned queries, the result and its copy with the heads side by side; keys and values are in the cache by now.
+
+    CogVLM still holds the fused projections, of which its values are a part. Eager repeats keys and values for every
+    head and has a score for each pair of positions.
+    """
+    query, kv, item = shape.query_width, shape.kv_width, ITEM_BYTES[dtype]
+    held = query + 2 * kv + query + kv if shape.has_experts else query
+    numbers = (_stream(shape) + 1) * shape.hidden + held + 2 * query
+    if attn != "eager":
+        return shape.context * numbers * item
+    repeated = 2 * query if query > kv else 0
+    return shape.context * (numbers + repeated) * item + shape.heads * shape.context**2 * _score_bytes(dtype)
+
+
+def _mlp(shape: Shape, dtype: str, attn: str) -> int:
+    """Layer's input, stream and its norm, and embeddings or attended (4 D); gate, up and their product (3 I).
+
+    A prompt with pictures sends fewer tokens through each of CogVLM's experts than one of words alone, which is
+    therefore the larger. Eager attention's scores are still there, in the model's dtype.
+    """
+    scores = shape.heads * shape.context**2 if attn == "eager" else 0
+    numbers = shape.context * (4 * shape.hidden + 3 * shape.intermediate)
+    return (numbers + scores) * ITEM_BYTES[dtype]
+
+
+def _score_bytes(dtype: str) -> int:
+    """Bytes for each score of eager attention, at its softmax: as computed, cast to float32, and the result."""
+    return ITEM_BYTES[dtype] + 2 * FLOAT if dtype != "float32" else 2 * FLOAT

@@ -1,0 +1,151 @@
+"""The shapes in a ``config.json`` that decide what a conversation costs, in whatever words a family puts them.
+
+Owns that reading. Knows nothing of weights, devices or bytes: counts are of layers, numbers, tokens and patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
+PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
+PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
+COGVLM_MARKS = 2  # tokens before and after a picture
+ROUTED = ("cogvlm", "cogvlm2", None)  # types whose picture tokens have experts of their own; published ones say none
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a conversation may hold of pictures, as the demo keeps them."""
+
+    pictures: int = 8
+    side: int | None = 1568  # pixels; None: the model reduces them itself
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The shapes that decide what a conversation costs; 0 where the configuration does not say."""
+
+    layers: int = 0
+    hidden: int = 0
+    intermediate: int = 0
+    kv_width: int = 0  # key-value heads x their dimension
+    vocabulary: int = 0
+    context: int = PLANNED_CONTEXT
+    patches: int = 0  # in one picture; its class token counts as one
+    vision_hidden: int = 0
+    vision_intermediate: int = 0
+    heads: int = 0
+    query_width: int = 0  # heads x their dimension
+    picture_tokens: int = 0  # that one picture takes in the prompt
+    max_pictures: int = 1  # that the demo keeps of a conversation
+    merge: int = 1  # patches that become one token
+    vision_heads: int = 0
+    vision_layers: int = 0
+    patch_values: int = 0  # numbers in one patch as it goes in: channels x pixels (x frames)
+    vision_act: str = "gelu"
+    has_experts: bool = False  # picture tokens and words go through weights of their own (CogVLM)
+    is_any_size: bool = False  # pictures keep their shape: patches of all of them are one sequence
+    keeps_tower_layers: bool = False  # what every layer of the tower gave is kept, for one of them is read (LLaVA)
+    keeps_one_logit: bool = True  # generation computes scores for the last position only
+
+    @property
+    def pictures(self) -> int:
+        """The most that one conversation may hold, and its context has room for."""
+        return max(1, min(self.max_pictures, self.context // max(1, self.picture_tokens)))
+
+    @property
+    def picture_patches(self) -> int:
+        """Of the largest picture that the context has room for; the others are of one size."""
+        return min(self.patches, self.context * self.merge) if self.is_any_size else self.patches
+
+    @property
+    def all_patches(self) -> int:
+        """Of all pictures of a conversation."""
+        return self.picture_patches * self.pictures
+
+
+def shape_of(
+    config: Mapping[str, Any], limits: Limits = LIMITS, *, max_pixels: int = 0, keeps_one_logit: bool = True
+) -> Shape:
+    """The shapes in a ``config.json``, flat (CogVLM) or nested (most others).
+
+    ``max_pixels`` is the picture processor's own limit, where it has one.
+    """
+    text, vision = text_part(config), config.get("vision_config") or {}
+    heads = _number(text, "num_attention_heads")
+    kv_heads = _number(text, "num_key_value_heads", "num_multi_query_heads") or heads
+    head_dim = _number(text, "head_dim") or _number(text, "hidden_size") // max(heads, 1)
+    context = min(_number(text, "max_position_embeddings") or PLANNED_CONTEXT, PLANNED_CONTEXT)
+    has_experts = text is config and bool(vision) and config.get("model_type") in ROUTED
+    patch, side = _number(vision, "patch_size"), _number(vision, "image_size")
+    channels = _number(vision, "in_channels", "num_channels", "in_chans") or 3
+    merge = _cogvlm_merge(config) if has_experts else _merge(config, vision)
+    patches = (side // patch) ** 2 + 1 if side and patch else _most_patches(patch, limits, max_pixels)
+    tokens = (side // patch // merge) ** 2 if side and patch else patches // merge**2
+    hidden = _number(vision, "embed_dim", "hidden_size")  # where both are there, the second is the decoder's
+    return Shape(
+        layers=_number(text, "num_hidden_layers"),
+        hidden=_number(text, "hidden_size"),
+        intermediate=_number(text, "intermediate_size"),
+        kv_width=kv_heads * head_dim,
+        vocabulary=_number(text, "vocab_size"),
+        context=context,
+        patches=patches,
+        vision_hidden=hidden,
+        vision_intermediate=_number(vision, "intermediate_size") or int(hidden * _ratio(vision)),
+        heads=heads,
+        query_width=heads * head_dim,
+        picture_tokens=_number(config, *PICTURE_TOKENS) or tokens + COGVLM_MARKS * has_experts,
+        max_pictures=1 if has_experts else limits.pictures,
+        merge=merge**2,
+        vision_heads=_number(vision, "num_attention_heads", "num_heads"),
+        vision_layers=_number(vision, "num_hidden_layers", "depth"),
+        patch_values=patch * patch * channels * (_number(vision, "temporal_patch_size") or 1),
+        vision_act=str(vision.get("hidden_act", "gelu")),
+        has_experts=has_experts,
+        is_any_size=bool(patch) and not side,
+        keeps_tower_layers=config.get("vision_feature_layer", -1) != -1,
+        keeps_one_logit=keeps_one_logit,
+    )
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the decoder: nested, or the whole."""
+    nested = (config.get(key) for key in TEXT_CONFIGS)
+    return next((part for part in nested if isinstance(part, dict)), config)
+
+
+def _most_patches(patch: int, limits: Limits, max_pixels: int) -> int:
+    """Patches of the largest picture that a tower for any size may be shown."""
+    allowed = [pixels for pixels in (max_pixels, (limits.side or 0) ** 2) if pixels]
+    return min(allowed, default=0) // patch**2 if patch else 0
+
+
+def _merge(config: Mapping[str, Any], vision: Mapping[str, Any]) -> int:
+    """How many patches become one token of the prompt, along each side."""
+    ratio = config.get("downsample_ratio")
+    if isinstance(ratio, float) and 0 < ratio < 1:
+        return round(1 / ratio)
+    return _number(vision, "spatial_merge_size") or _number(config, "spatial_merge_size", "scale_factor") or 1
+
+
+def _cogvlm_merge(config: Mapping[str, Any]) -> int:
+    """CogVLM2 merges two by two, whether its configuration says so or not."""
+    stated = config.get("downsampling")
+    return 2 if (config.get("num_multi_query_heads") is not None if stated is None else stated) else 1
+
+
+def _ratio(vision: Mapping[str, Any]) -> float:
+    ratio = vision.get("mlp_ratio", 4)
+    return float(ratio) if isinstance(ratio, int | float) else 4.0
+
+
+def _number(config: Mapping[str, Any], *keys: str) -> int:
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), 0)
