@@ -45,7 +45,6 @@ class FakeOptions:
     tokens: int = 0  # length of every answer; 0 is its natural length
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
-    layers: int = 0  # parts that the parameters are divided into; they may lie on different devices
     answer_bytes: int = 0  # what an answer takes, besides, of the first device
     park_s: float = 0.0
     resume_s: float = 0.0
@@ -57,7 +56,7 @@ class FakeOptions:
     fail_move: str = ""  # "park" or "resume"
     only_on: str = ""  # a device: faults come only in a replica that has it
     once: str = ""  # a file: faults come only while it is not there, and the first one makes it
-    moves: str = ""  # a file that gets a line with the process's id for each load, park and resume
+    moves: str = ""  # a file that gets a line with the process's id at the start of a load or resume, after a park
     journal: str = ""  # a file that gets a line with the tokens made when a request is taken up and when it is left
 
     @classmethod
@@ -96,11 +95,15 @@ class FakeBackend:
         return self._memory.report()
 
     def park(self) -> None:
-        self._move("park", self._options.park_s)
+        time.sleep(self._options.park_s)
+        self._show_move("park")
         self._memory.is_parked = True
+        self._note_move("park")
 
     def resume(self) -> None:
-        self._move("resume", self._options.resume_s)
+        self._note_move("resume")
+        time.sleep(self._options.resume_s)
+        self._show_move("resume")
         self._memory.is_parked = False
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
@@ -146,9 +149,7 @@ class FakeBackend:
         while True:
             time.sleep(60)
 
-    def _move(self, what: str, seconds_s: float) -> None:
-        self._note_move(what)
-        time.sleep(seconds_s)
+    def _show_move(self, what: str) -> None:
         if self._options.fail_move == what and self._fault_is_due():
             raise ValueError(f"the fake was told not to {what}")
 
@@ -198,13 +199,12 @@ class PretendedMemory:
 
 
 def _weights(options: FakeOptions, placement: Placement, item_bytes: int) -> dict[str, int]:
-    """Bytes on each device: the parameters lie in equal layers, and what is left over in the embeddings."""
-    layer = options.parameters // options.layers if options.layers else 0
-    parts = {f"layers.{index}": layer for index in range(options.layers)}
-    parts["embeddings"] = options.parameters - layer * options.layers
+    """Bytes on each device: the mapped parts are of one size, and the first has what is left over."""
+    parts = sorted(placement.device_map.items(), key=lambda part: (len(part[0]), part[0]))
+    size = options.parameters // len(parts)
     found = dict.fromkeys(sorted(set(placement.device_map.values())), 0)
-    for path, count in parts.items():
-        found[placement.device_map.get(path) or placement.device_map[""]] += count * item_bytes
+    for index, (_, device) in enumerate(parts):
+        found[device] += (size if index else options.parameters - size * (len(parts) - 1)) * item_bytes
     return found
 
 

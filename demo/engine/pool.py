@@ -32,7 +32,7 @@ class Pool:
         self._leased = [0] * len(self.replicas)
         self._granted = [0] * len(self.replicas)  # in all, so that equally busy replicas take turns
         self._is_closed = False
-        self._is_paused = False
+        self._quota: int | None = None
         self._on_change: Callable[[], None] = lambda: None
         self._num_failed = 0
 
@@ -60,24 +60,19 @@ class Pool:
         with self._lock:
             return sum(self._leased)
 
-    @property
-    def granted(self) -> int:
-        """How many slots have been given in all."""
-        with self._lock:
-            return sum(self._granted)
-
     def watch(self, on_change: Callable[[], None]) -> None:
         """``on_change`` is called after each change of slots, waiters or replicas, from any thread."""
         self._on_change = on_change
 
-    def pause(self) -> None:
-        """Give no slots until `go_on`; those that are held stay so."""
-        with self._lock:
-            self._is_paused = True
+    @property
+    def quota(self) -> int | None:
+        """How many slots may be given yet; None is no limit."""
+        return self._quota
 
-    def go_on(self) -> None:
+    def limit(self, quota: int | None) -> None:
+        """From now on give so many slots and no more; those that are held stay so."""
         with self._lock:
-            self._is_paused = False
+            self._quota = quota
         self.refresh()
 
     def lease(self, *, first: bool = False) -> Lease:
@@ -90,6 +85,7 @@ class Pool:
             while self._waiters and (index := self._least_busy()) is not None:
                 self._leased[index] += 1
                 self._granted[index] += 1
+                self._quota = None if self._quota is None else self._quota - 1
                 self._waiters.popleft().grant(index)
             if self._is_closed or self.failure() is not None:
                 for waiter in self._waiters:
@@ -140,7 +136,7 @@ class Pool:
         return Ping("loading", nearest.detail, nearest.fraction)
 
     def _least_busy(self) -> int | None:
-        if self._is_closed or self._is_paused:
+        if self._is_closed or self._quota == 0:
             return None
         free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < self._slots]
         return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)

@@ -37,13 +37,13 @@ class Turnstile:
         self._patience_s = patience_s
         self._current = self._pools[0]  # on the card, or coming, or leaving
         self._is_leaving = False
-        self._served: tuple[int, float] | None = None  # answers begun and the time, when the others began to wait
+        self._since_s: float | None = None  # when the one on the card and somebody who waits for another began to meet
         self._unloaded_since_s = time.monotonic()
         self._closing = threading.Event()
         self._changed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
         for pool in self._pools:
-            pool.pause()
+            pool.limit(0)
             for replica in pool.replicas:
                 replica.end_turn()
             pool.watch(self._changed.set)
@@ -76,15 +76,15 @@ class Turnstile:
             return self._leave()
         self._is_leaving = self._should_leave(self._current)
         if self._is_leaving:
-            self._current.pause()
+            self._current.limit(0)
         return self._is_leaving
 
     def _begin(self, pool: Pool) -> None:
         log.info("%s has its turn on the card", pool.model)
-        self._current, self._is_leaving, self._served = pool, False, None
+        self._current, self._is_leaving, self._since_s = pool, False, None
         for replica in pool.replicas:
             replica.take_turn()
-        pool.go_on()
+        pool.limit(None if self._next() is None else self._answers)
 
     def _leave(self) -> bool:
         """Once the last answer has ended, have the replicas leave, and once they have, begin the next turn."""
@@ -101,13 +101,17 @@ class Turnstile:
 
     def _should_leave(self, pool: Pool) -> bool:
         if self._next() is None:
-            self._served = None
+            if pool.quota is not None:
+                pool.limit(None)
+            self._since_s = None
             return False
         if not any(replica.is_ready for replica in pool.replicas):
             return all(replica.failure is not None or replica.is_resting for replica in pool.replicas)
-        begun, since_s = self._served = self._served or (pool.granted, time.monotonic())
+        if pool.quota is None:
+            pool.limit(self._answers)
+        self._since_s = self._since_s or time.monotonic()
         is_idle = not pool.waiting and not pool.busy
-        return is_idle or pool.granted - begun >= self._answers or time.monotonic() - since_s >= self._patience_s
+        return is_idle or pool.quota == 0 or time.monotonic() - self._since_s >= self._patience_s
 
     def _next(self) -> Pool | None:
         """Who has waited longest of those whose turn it is not."""

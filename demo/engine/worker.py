@@ -221,7 +221,7 @@ class Host:
 
     def _tell_memory(self, *, at_most_every_s: float = 0.0) -> None:
         """Tell it before what it belongs to, so that whoever sees the answer's end sees its memory; peaks always."""
-        held: dict[str, DeviceMemory] = getattr(self._backend, "memory", dict)()
+        held = self._backend.memory()
         has_grown = any(id not in self._told or held[id].peak > self._told[id].peak for id in held)
         if has_grown or time.monotonic() - self._told_s >= at_most_every_s:
             self._told, self._told_s = held, time.monotonic()

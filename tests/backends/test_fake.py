@@ -8,16 +8,16 @@ from demo.backends.base import Finish
 from demo.backends.fake import FakeBackend, OutOfMemoryError
 from demo.catalog import resolve
 from demo.config import ModelChoice
-from demo.errors import ConfigError, DiskFull
-from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
+from demo.errors import BrokenCheckpoint, ConfigError, DiskFull
+from demo.types import DeviceMemory, GenerateRequest, Message, Picture, Placement, Sampling, Size
 
 CPU = Placement({"": "cpu"})
 
 
-def loaded(**options):
+def loaded(placement=CPU, **options):
     query = "&".join(f"{name}={value}" for name, value in options.items())
     backend = FakeBackend()
-    backend.load(resolve(ModelChoice(f"fake?{query}" if query else "fake")), CPU, lambda stage, fraction: None)
+    backend.load(resolve(ModelChoice(f"fake?{query}" if query else "fake")), placement, lambda stage, fraction: None)
     return backend
 
 
@@ -106,3 +106,36 @@ def test_an_option_that_is_wrong_is_refused(option, words):
     backend = FakeBackend()
     with pytest.raises(ConfigError, match=words):
         backend.load(resolve(ModelChoice(f"fake?{option}")), CPU, lambda stage, fraction: None)
+
+
+def test_the_weights_lie_where_they_were_placed_each_once():
+    parts = {f"layers.{index}": f"cuda:{index // 5}" for index in range(11)}
+    held = loaded(Placement(parts, dtype="bfloat16"), parameters=1000).memory()
+    assert {device: memory.allocated for device, memory in held.items()} == {
+        "cuda:0": 2 * (100 + 4 * 90),  # what is left over of the division lies with the first
+        "cuda:1": 2 * 5 * 90,
+        "cuda:2": 2 * 90,
+    }
+    assert sum(memory.allocated for memory in held.values()) == 2000
+
+
+def test_an_answer_takes_memory_that_stays_reserved():
+    backend = loaded(parameters=10, answer_bytes=100)
+    assert backend.memory() == {"cpu": DeviceMemory(40, 40, 40)}
+    run(backend, request("What?"))
+    run(backend, request("What?"))
+    assert backend.memory() == {"cpu": DeviceMemory(40, 140, 140)}
+
+
+def test_a_parked_model_holds_nothing_of_the_card_and_comes_back_whole():
+    backend = loaded(Placement({"": "cuda:0"}), parameters=10)
+    backend.park()
+    assert backend.memory() == {"cuda:0": DeviceMemory(0, 0, 40), "cpu": DeviceMemory(40, 40, 40)}
+    backend.resume()
+    assert backend.memory() == {"cuda:0": DeviceMemory(40, 40, 40)}
+
+
+def test_a_fault_may_belong_to_one_device_only():
+    assert loaded(Placement({"": "cuda:0"}), fail_load="broken_checkpoint", only_on="cuda:1")
+    with pytest.raises(BrokenCheckpoint):
+        loaded(Placement({"": "cuda:1"}), fail_load="broken_checkpoint", only_on="cuda:1")
