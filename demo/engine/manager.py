@@ -11,22 +11,20 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from demo.catalog import ModelSpec, resolve
 from demo.config import EngineConfig
-from demo.engine import footprint
 from demo.engine.devices import Device, cpu_threads, detect
 from demo.engine.events import Ping, StreamEvent
-from demo.engine.footprint import ModelFootprint
-from demo.engine.planner import Flags, Plan, left_by, plan
+from demo.engine.footprint import measure
+from demo.engine.planner import Flags, Plan, left_by, needs_outline, plan
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, RestartPolicy
 from demo.engine.snapshots import ReplicaSnapshot
 from demo.engine.turns import Turnstile
 from demo.engine.worker import WorkerJob
-from demo.errors import BrokenCheckpoint, ConfigError, InvalidInput, ReplicaDied
+from demo.errors import ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
 
 __all__ = ["ManagerSnapshot", "ModelManager", "ReplicaSnapshot", "measure", "plan_all", "resolve_roles"]
@@ -93,7 +91,7 @@ class ModelManager:
         """The models that take turns, grouped so that those of different groups share no device."""
         groups: list[tuple[set[str], list[Pool]]] = []
         for spec, plan_ in self._plans.items():
-            if getattr(plan_, "takes_turns", False):
+            if plan_.takes_turns:
                 devices = {device for replica in plan_.replicas for device in replica.devices}
                 pools = [self._pools[spec]]
                 for group in [group for group in groups if group[0] & devices]:
@@ -193,8 +191,10 @@ def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
 def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Sequence[Device]) -> dict[ModelSpec, Plan]:
     """A plan for each model, one after the other, each on what the ones before left free."""
     plans: dict[ModelSpec, Plan] = {}
+    flags = Flags.of(config)
+    outline = needs_outline(devices, flags)
     for spec in dict.fromkeys(specs.values()):
-        plans[spec] = plan(measure(spec), devices, Flags.of(config))
+        plans[spec] = plan(measure(spec, outline=outline), devices, flags)
         devices = left_by(plans[spec], devices)
     return plans
 
@@ -209,20 +209,6 @@ def _threads(plans: Iterable[Plan]) -> dict[bool, int]:
     on_cards = len(replicas) - on_cpu
     cores = cpu_threads()
     return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, cores // len(replicas))}
-
-
-def measure(spec: ModelSpec) -> ModelFootprint | str:
-    """The model's footprint where its files are here; else its name, and the worker will know after the download."""
-    if spec.backend == "fake":
-        pretended = dict(spec.options).get("parameters", "0")  # anything but a number is refused by the backend itself
-        return ModelFootprint(spec.name, int(pretended) if pretended.isdecimal() else 0, stored_dtype="float32")
-    if spec.is_directory:
-        return footprint.of_directory(Path(spec.source), spec.name) or spec.name
-    directory = footprint.cached_directory(spec.source, spec.revision)
-    try:
-        return (footprint.of_directory(directory, spec.name) if directory else None) or spec.name
-    except BrokenCheckpoint:
-        return spec.name  # a download that was broken off; the worker completes it
 
 
 def _attempt(pool: Pool, request: GenerateRequest, *, is_last: bool) -> Generator[StreamEvent, None, bool]:
