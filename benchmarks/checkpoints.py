@@ -83,9 +83,9 @@ def prepare(shape: Path, directory: Path, *, layers: int | None) -> list[Shard]:
         shutil.copy(file, directory)
     if layers is not None:
         _shrink(directory / "config.json", layers)
-    config = _config(directory)
+    config = config_of(directory)
     letters = vocabulary.save(config, directory)
-    tensors = list(_tensors(_on_meta(config), letters))
+    tensors = list(_tensors(on_meta(config), letters))
     shards = list(_shards(directory, tensors, config.dtype or torch.bfloat16))
     weights = {tensor.name: shard.path.name for shard in shards for tensor in shard.tensors}
     total = {"total_size": sum(shard.num_bytes for shard in shards)}
@@ -131,12 +131,15 @@ def _shrink(path: Path, layers: int) -> None:
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _config(directory: Path) -> Any:
+def config_of(directory: Path) -> Any:
+    """The configuration as the class that the demo loads it with."""
     stated = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
-    return (AutoConfig if stated else CogVLMConfig).from_pretrained(directory)  # published CogVLMs state no type
+    is_cogvlm = stated in (None, "", CogVLMConfig.model_type)  # published CogVLMs state no type
+    return (CogVLMConfig if is_cogvlm else AutoConfig).from_pretrained(directory)
 
 
-def _on_meta(config: Any) -> nn.Module:
+def on_meta(config: Any) -> nn.Module:
+    """The model without its weights."""
     with torch.device("meta"):
         if isinstance(config, CogVLMConfig):
             return CogVLMForConditionalGeneration(config)

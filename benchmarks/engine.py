@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the demo is not installed, and this file's own directory is what Python looks in
 
+from benchmarks.circumstances import circumstances  # noqa: E402
 from demo.catalog import ModelSpec  # noqa: E402
 from demo.config import EngineConfig, ModelChoice  # noqa: E402
 from demo.engine.devices import cpu_threads, detect  # noqa: E402
@@ -39,7 +37,6 @@ from demo.types import GenerateRequest, Message, Picture, Placement, Role, Sampl
 
 EXAMPLES = ROOT / "assets" / "examples"
 READY_S = 1800.0  # a large model may be downloaded first
-PACKAGES = ("torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,37 +253,6 @@ def ratios(rows: dict[str, Summary]) -> dict[str, float]:
     engine, alone = rows["engine"], rows["bare"]
     names = ("first_token_s", "tokens_per_s", "total_s")
     return {name: getattr(engine, name) / getattr(alone, name) for name in names}
-
-
-def circumstances() -> dict[str, object]:
-    """Hardware, versions, commit and how busy the machine is besides."""
-    devices = [f"{device.id}: {device.name}" for device in detect()]
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    load = round(os.getloadavg()[0], 2)
-    return {
-        "cpu": cpu_model(), "cores": cpu_threads(), "devices": devices, "versions": versions, "commit": commit(),
-        "load_before": load,
-    }  # fmt: skip
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The commit that was measured, marked where the demo's files differ from it."""
-    try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changes"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return said.stdout.strip()
 
 
 def parse_args() -> argparse.Namespace:

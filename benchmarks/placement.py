@@ -14,78 +14,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks import engine
+from benchmarks.children import Child, Row
+from benchmarks.circumstances import ROOT, circumstances, save
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import GIB, parse_bytes
 
-ROOT = Path(__file__).resolve().parent.parent
 PLACEMENTS = ("single", "replicate", "shard")
 SEED_MODEL = "cogvlm-17b"
 OVER, UNDER = 5.0, -2.0  # per cent: a plan may ask for that much more or less than is taken
 
-Row = dict[str, Any]
 
-
-# --- children
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A process that prints one JSON object on its last line, and how long it may take."""
-
-    arguments: Sequence[str]
-    limit_s: float
-
-    def run(self) -> Row:
-        """What it printed; of one that failed, the end of what it said."""
-        started_s = time.perf_counter()
-        code, out, said = self._finish()
-        seconds_s = round(time.perf_counter() - started_s, 1)
-        try:
-            return {**json.loads(out.splitlines()[-1]), "seconds_s": seconds_s}
-        except (IndexError, ValueError, TypeError):
-            lines = [line for line in said.splitlines() if line.strip()]
-            return {"outcome": "crashed", "code": code, "error": " / ".join(lines[-4:])[-600:], "seconds_s": seconds_s}
-
-    def exit_code(self) -> Row:
-        """How it ended, for a program that prints no JSON."""
-        started_s = time.perf_counter()
-        code, _, said = self._finish()
-        lines = [line for line in said.splitlines() if line.strip()]
-        return {
-            "code": code,
-            "said": lines[-1] if lines else "",
-            "seconds_s": round(time.perf_counter() - started_s, 1),
-        }
-
-    def _finish(self) -> tuple[int, str, str]:
-        process = subprocess.Popen(
-            [sys.executable, *self.arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that it can be ended with all that it started
-        )
-        try:
-            out, said = process.communicate(timeout=self.limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, said = process.communicate()
-            said += f"\nended after {self.limit_s:.0f} s"
-        return process.returncode, out, said
+# --- run
 
 
 def one_child(options: argparse.Namespace, directory: Path, placement: str, cap: int | None) -> Child:
@@ -113,15 +58,12 @@ def measure_one(options: argparse.Namespace) -> None:
     print(json.dumps(measure_placement(Wanted(config, options.picture_px, options.rounds, options.ready_s))))
 
 
-# --- run
-
-
 def run(options: argparse.Namespace) -> Row:
     """Every model in every placement, ``--jobs`` at a time; the file is written anew after each."""
     models = options.model or sorted(path.name for path in options.dir.iterdir() if (path / "config.json").exists())
     cap = None if options.cap is None else parse_bytes(options.cap)
     wanted = [(model, placement) for model in models for placement in options.placement]
-    result = {"benchmark": "placement", "cap": cap, **circumstances(options)}
+    result = {"benchmark": "placement", "cap": cap, **circumstances(options.commit)}
     rows: list[Row] = []
 
     def measure(pair: tuple[str, str]) -> None:
@@ -207,7 +149,7 @@ def seed_case(options: argparse.Namespace) -> Row:
     print("|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['way']} | {row['outcome']} | {row['as_expected']} | {row['seconds_s']} | {row['said']} |")
-    result = {"benchmark": "placement, the seed's case", "cap": cap, **circumstances(options), "rows": rows}
+    result = {"benchmark": "placement, the seed's case", "cap": cap, **circumstances(options.commit), "rows": rows}
     return {**result, "as_expected": all(row["as_expected"] for row in rows)}
 
 
@@ -254,18 +196,7 @@ def write(options: argparse.Namespace) -> Row:
     print("|---|---|---|---|")
     for row in written:
         print(f"| {row['model']} | {row['bytes']} | {_gib(row['bytes'])} | {row['files']} |")
-    return {"benchmark": "placement, write", **circumstances(options), "rows": written}
-
-
-def circumstances(options: argparse.Namespace) -> Mapping[str, object]:
-    found = engine.circumstances()
-    return {**found, "commit": options.commit or found["commit"]}
-
-
-def save(path: Path | None, result: Row) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return {"benchmark": "placement, write", **circumstances(options.commit), "rows": written}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
