@@ -39,6 +39,7 @@ class FakeOptions:
     """What the fake does; ``*_at`` is the index of the token instead of which the fault comes, 0 the first."""
 
     load_s: float = 0.0
+    slow_load_s: float = 0.0  # a load that takes so long is a fault
     first_token_s: float = 0.0  # a prefill that sees a cancel
     deaf_s: float = 0.0  # a prefill that does not: nothing interrupts it
     token_s: float = 0.0
@@ -82,9 +83,10 @@ class FakeBackend:
         self._options = options = FakeOptions.from_pairs(spec.options)
         self._devices = frozenset(placement.device_map.values())
         self._note_move("load")
+        load_s = options.load_s if not options.slow_load_s or not self._fault_is_due() else options.slow_load_s
         for step in range(LOAD_STEPS):
             progress("loading weights", step / LOAD_STEPS)
-            time.sleep(options.load_s / LOAD_STEPS)
+            time.sleep(load_s / LOAD_STEPS)
         if options.fail_load and self._fault_is_due():
             _fail_load(options.fail_load)
         dtype = "float32" if placement.dtype == "auto" else placement.dtype
