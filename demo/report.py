@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from demo.catalog import CATALOG, ModelSpec
 from demo.cli import ShowPlan
 from demo.config import EngineConfig
-from demo.engine.devices import Device, detect, parse_assumed
-from demo.engine.manager import measure, resolve_roles
-from demo.engine.planner import Flags, Plan, assess, gib, left_by
+from demo.engine.devices import detect, parse_assumed
+from demo.engine.manager import resolve_roles
+from demo.engine.planner import Flags, Plan, gib
+from demo.engine.planning import plans_for
 from demo.errors import DoesNotFit
+
+COLUMNS = ("replica", "device", "weights", "KV cache", "activations", "reserve", "total", "of free")
 
 
 def show_plan(task: ShowPlan, config: EngineConfig) -> int:
     """Print where each model would go; the exit code is 2 where one does not fit."""
     here = detect()
     devices = here if task.assume is None else (*parse_assumed(task.assume), *(d for d in here if d.kind == "cpu"))
-    plans = _plans(config, devices)
+    plans = list(plans_for(resolve_roles(config).values(), devices, Flags.of(config)).values())
     if task.json:
         _say(json.dumps(_as_json(plans), indent=2))
     else:
-        _say("\n".join(line for plan in plans for line in _lines(plan)))
+        free = {device.id: device.free_bytes for device in devices}
+        _say("\n".join(line for plan in plans for line in _lines(plan, free)))
     return DoesNotFit.exit_code if any(plan.fits is False for plan in plans) else 0
 
 
@@ -40,32 +44,33 @@ def show_models() -> int:
     return 0
 
 
-def _plans(config: EngineConfig, devices: Sequence[Device]) -> list[Plan]:
-    """As the manager plans, one model after the other on what is left, but a refusal is data and not the end."""
-    plans = []
-    for spec in dict.fromkeys(resolve_roles(config).values()):
-        plan = assess(measure(spec), devices, Flags.of(config))
-        devices = left_by(plan, devices)
-        plans.append(plan)
-    return plans
-
-
 def _as_json(plans: Sequence[Plan]) -> dict[str, object]:
     """One object: the first model's plan, and the other models' plans in ``others`` where roles have their own."""
     first, *others = (plan.to_json() for plan in plans)
     return {**first, "others": others} if others else first
 
 
-def _lines(plan: Plan) -> list[str]:
+def _lines(plan: Plan, free: Mapping[str, int]) -> list[str]:
+    """The verdict, the arithmetic, a table of what each device holds, and what would fit instead."""
     verdict = {True: "fits", False: "does not fit", None: "size not known yet"}[plan.fits]
-    lines = [f"{plan.model}: {verdict} ({plan.placement}, {plan.dtype})", f"  {plan.arithmetic}"]
-    for index, replica in enumerate(plan.replicas):
-        places = ", ".join(f"{device} {gib(size)}" for device, size in replica.devices.items())
-        lines.append(f"  replica {index}: {places}")
-    for suggestion in plan.suggestions:
-        outcome = "would fit" if suggestion.fits else "would not fit either"
-        lines.append(f"  {suggestion.flags}: {outcome}, needs {gib(suggestion.bytes)}")
+    stored = plan.dtype if plan.quantization == "none" else f"{plan.dtype}, {plan.quantization}"
+    turns = ", in turns with the others" if plan.takes_turns else ""
+    lines = [f"{plan.model}: {verdict} ({plan.placement}, {stored}{turns})", f"  {plan.arithmetic}"]
+    if plan.fits:
+        lines += [f"  {row}" for row in _table(plan, free)]
+    lines += [f"  {s.flags}: would fit, needs {gib(s.bytes)} on the fullest device" for s in plan.suggestions]
     return lines
+
+
+def _table(plan: Plan, free: Mapping[str, int]) -> list[str]:
+    """Bytes by device and replica; the numbers stand under one another."""
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    for index, replica in enumerate(plan.replicas):
+        for device, load in replica.loads.items():
+            sizes = (load.weights, load.kv_cache, load.activations, load.reserve, load.total, free.get(device, 0))
+            rows.append((str(index), device, *map(gib, sizes)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in rows]
 
 
 def _source(spec: ModelSpec) -> str:

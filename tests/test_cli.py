@@ -122,6 +122,7 @@ SAMPLES = {
     "--auth": "a:b",
     "--api-key": "k",
     "--max-queue": "7",
+    "--context": "4096",
     "--assume": "24GiB",
     "--question": "why",
     "--out": "x.png",

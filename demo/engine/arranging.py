@@ -19,27 +19,35 @@ from demo.engine.site import Site, emptiest, grid
 
 def arrange(pipeline: Pipeline, site: Site, flags: Flags) -> list[ReplicaPlan]:
     """All replicas of the plan; none where the model does not fit."""
+    shape = grid(flags.placement)
     if not site.cards:
         return _some(_in_main_memory(pipeline, site))
-    shape = grid(flags.placement)
     if shape is not None:
         rows, columns = shape
-        return in_groups(pipeline, site.cards, size=columns, count=rows)
+        replicas = in_groups(pipeline, site.cards, size=columns, most=rows)
+        return replicas if len(replicas) == rows else []
     if flags.placement == "replicate":
         return on_each(pipeline, site.cards)
-    placed = _unspilt(pipeline, site.cards, flags.placement)
-    if placed or not flags.offload or site.main_memory is None:
-        return placed
+    several = _as_many_as_fit(pipeline, site.cards) if flags.placement == "auto" else []
+    return several or _some(arrange_one(pipeline, site, flags))
+
+
+def arrange_one(pipeline: Pipeline, site: Site, flags: Flags) -> ReplicaPlan | None:
+    """One replica on the cards that the placement takes; with layers in main memory only where it must and may."""
     cards = [emptiest(site.cards)] if flags.placement == "single" else site.cards
-    return _some(with_spill(pipeline, cards, site.main_memory))
+    if flags.placement == "single":
+        replica = on_one(pipeline, cards[0])
+    elif flags.placement == "shard":
+        replica = split(pipeline, cards)
+    else:
+        replica = on_one(pipeline, emptiest(cards)) or next(iter(in_groups(pipeline, cards, most=1)), None)
+    if replica is None and flags.offload and site.main_memory is not None:
+        replica = with_spill(pipeline, cards, site.main_memory)
+    return replica
 
 
-def _unspilt(pipeline: Pipeline, cards: Sequence[Device], placement: str) -> list[ReplicaPlan]:
-    if placement == "single":
-        return _some(on_one(pipeline, emptiest(cards)))
-    if placement == "shard":
-        return _some(split(pipeline, cards))
-    # A card that has room for a whole replica gains nothing by sharing one, so these come first.
+def _as_many_as_fit(pipeline: Pipeline, cards: Sequence[Device]) -> list[ReplicaPlan]:
+    """A card that has room for a whole replica gains nothing by sharing one, so these come first."""
     whole = on_each(pipeline, cards)
     taken = {card for replica in whole for card in replica.cards}
     left = [card for card in cards if card.id not in taken]

@@ -17,8 +17,8 @@ from demo.catalog import ModelSpec, resolve
 from demo.config import EngineConfig
 from demo.engine.devices import Device, cpu_threads, detect
 from demo.engine.events import Ping, StreamEvent
-from demo.engine.footprint import measure
-from demo.engine.planner import Flags, Plan, left_by, needs_outline, plan
+from demo.engine.planner import Flags, Plan, checked
+from demo.engine.planning import plans_for
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, RestartPolicy
 from demo.engine.snapshots import ReplicaSnapshot
@@ -27,7 +27,14 @@ from demo.engine.worker import WorkerJob
 from demo.errors import ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
 
-__all__ = ["ManagerSnapshot", "ModelManager", "ReplicaSnapshot", "measure", "plan_all", "resolve_roles"]
+__all__ = [
+    "ManagerSnapshot",
+    "ModelManager",
+    "ReplicaSnapshot",
+    "plan_all",
+    "resolve_roles",
+    "share_threads",
+]
 
 CLOSE_S = 2.0
 POLL_S = 0.05
@@ -75,7 +82,7 @@ class ModelManager:
 
     def _build_pools(self, stall_s: float, restart: RestartPolicy) -> dict[ModelSpec, Pool]:
         pools: dict[ModelSpec, Pool] = {}
-        threads = _threads(self._plans.values())
+        threads = share_threads(self._plans.values(), cores=cpu_threads())
         count = 0
         for spec, plan_ in self._plans.items():
             replicas = []
@@ -189,25 +196,19 @@ def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
 
 
 def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Sequence[Device]) -> dict[ModelSpec, Plan]:
-    """A plan for each model, one after the other, each on what the ones before left free."""
-    plans: dict[ModelSpec, Plan] = {}
-    flags = Flags.of(config)
-    outline = needs_outline(devices, flags)
-    for spec in dict.fromkeys(specs.values()):
-        plans[spec] = plan(measure(spec, outline=outline), devices, flags)
-        devices = left_by(plans[spec], devices)
-    return plans
+    """A plan for each model, all packed together. Raises `DoesNotFit` for the first that does not fit."""
+    plans = plans_for(specs.values(), devices, Flags.of(config))
+    return {spec: checked(plan_) for spec, plan_ in plans.items()}
 
 
-def _threads(plans: Iterable[Plan]) -> dict[bool, int]:
-    """Whether a replica computes on the CPU -> its threads. Those that do share the cores, but for one for each other.
+def share_threads(plans: Iterable[Plan], *, cores: int) -> dict[bool, int]:
+    """Threads of a replica that computes on the CPU (True) and of one that does not (False).
 
-    A replica on cards needs few, and only before the first token.
+    Those that do share the cores, but for one that each of the others needs before its first token.
     """
     replicas = [replica for plan in plans for replica in plan.replicas]
     on_cpu = sum("cpu" in replica.devices for replica in replicas)
     on_cards = len(replicas) - on_cpu
-    cores = cpu_threads()
     return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, cores // len(replicas))}
 
 

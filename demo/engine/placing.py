@@ -95,15 +95,24 @@ def split(pipeline: Pipeline, cards: Sequence[Device]) -> ReplicaPlan | None:
         card, rack = rack.draw(kind)
         pieces.append((card, start, stop))
         start = stop
-    return _replica(pipeline, pieces)
+    return stretched(pipeline, pieces)
+
+
+def stretched(pipeline: Pipeline, pieces: Sequence[tuple[Device, int, int]]) -> ReplicaPlan:
+    """A replica over cards, of which each has the stretch of parts between two numbers."""
+    loads = {card.id: pipeline.load(start, stop) for card, start, stop in pieces}
+    if len(loads) == 1 and not pipeline.parts[0].spilled:
+        return ReplicaPlan(loads, {"": pieces[0][0].id})
+    paths = ((path, card.id) for card, *ends in pieces for part in pipeline.parts[slice(*ends)] for path in part.paths)
+    return ReplicaPlan(loads, dict(paths))
 
 
 def in_groups(
-    pipeline: Pipeline, cards: Sequence[Device], *, size: int | None = None, count: int | None = None
+    pipeline: Pipeline, cards: Sequence[Device], *, size: int | None = None, most: int | None = None
 ) -> list[ReplicaPlan]:
-    """Replicas, each over a group of cards of its own: ``count`` of ``size`` cards each, or none where they do not fit.
+    """As many replicas as fit, or at most ``most``, each over a group of cards of its own.
 
-    Without them as many as fit, on as few cards as that takes. Among equals the poorest group is the richest.
+    A group has ``size`` cards, or as few as it takes. Among equals the poorest group is the richest.
     """
     rack = Rack.of(cards)
     reached = _reach(pipeline, rack)
@@ -112,11 +121,9 @@ def in_groups(
         groups = [state for state in enough if enough.isdisjoint(_less(state))]
     else:
         groups = [state for state in enough if sum(state) == size]
-    chosen = _most_groups(rack, sorted(groups), most=count or sum(rack.counts))
-    if count is not None and len(chosen) < count:
-        return []
-    splits = (split(pipeline, dealt) for dealt in rack.deal(chosen))
+    chosen = _most_groups(rack, sorted(groups), most=most or sum(rack.counts))
     numbers = {card.id: card.index or 0 for card in cards}
+    splits = (split(pipeline, dealt) for dealt in rack.deal(chosen))
     placed = (replica for replica in splits if replica is not None)
     return sorted(placed, key=lambda replica: min(numbers[card] for card in replica.cards))
 
@@ -196,14 +203,6 @@ def _first_stretch(rack: Rack, reached: Reached, start: int) -> tuple[int, int]:
         if reached[state][0] < stop:
             first = kind, stop
     return first
-
-
-def _replica(pipeline: Pipeline, pieces: Sequence[tuple[Device, int, int]]) -> ReplicaPlan:
-    loads = {card.id: pipeline.load(start, stop) for card, start, stop in pieces}
-    if len(loads) == 1 and not pipeline.parts[0].spilled:
-        return ReplicaPlan(loads, {"": pieces[0][0].id})
-    paths = ((path, card.id) for card, *ends in pieces for part in pipeline.parts[slice(*ends)] for path in part.paths)
-    return ReplicaPlan(loads, dict(paths))
 
 
 def _most_groups(rack: Rack, groups: Sequence[State], most: int) -> list[State]:

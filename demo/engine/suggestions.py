@@ -20,7 +20,7 @@ from demo.errors import ConfigError
 MOST = 6  # suggestions; the rest would only hide the best
 SHORTEST_CONTEXT = 512
 
-Try = Callable[[Flags], Sequence[Plan | None]]  # what comes of flags: a plan for each model, None for a refusal
+Try = Callable[[Flags], "Sequence[Plan] | None"]  # what comes of flags: a plan for each model, or a refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ def _fitting(attempt: Try, flags: Flags, changes: Sequence[Change]) -> list[Sugg
             plans = attempt(change.apply(flags))
         except ConfigError:  # the changed flags make no sense here
             continue
-        fitting = [plan for plan in plans if plan is not None]
-        if len(fitting) == len(plans):
-            found.append(Suggestion(change.words, True, fullest(fitting)))
+        if plans is not None:
+            found.append(Suggestion(change.words, True, fullest(plans)))
     return found
 
 

@@ -30,6 +30,12 @@ def arithmetic(decision: Plan, site: Site) -> str:
     return " ".join(words)
 
 
+def beside(name: str, names: Sequence[str]) -> str:
+    """Why a model that fits alone is refused."""
+    others = " and ".join(other for other in names if other != name) or "itself"
+    return f"It has to be there together with {others}."
+
+
 def unmeasured(name: str, places: Sequence[str]) -> str:
     """For a model that nothing is known of but its name."""
     where = " and ".join(places)
