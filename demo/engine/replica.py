@@ -1,7 +1,7 @@
 """One copy of a model in a process of its own, and the thread that looks after it.
 
-Owns the decisions in a worker's life (start, watch, restart with a growing delay, give up, close) and the requests it
-holds. Knows nothing of queues of users, plans or pages. Seconds end in ``_s``.
+Owns a worker's life (start, watch, restart, park and resume, close) and the requests it holds. Knows nothing of queues
+of users, plans or pages. Seconds end in ``_s``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
-from demo.engine.answer import Answer
+from demo.engine.answer import Answer, OpenAnswers
 from demo.engine.events import (
     Cancel,
     Done,
@@ -33,10 +34,11 @@ from demo.engine.events import (
     WorkerEvent,
 )
 from demo.engine.process import WorkerProcess
+from demo.engine.restarts import DEFAULT_RESTART, RestartPolicy, Restarts
 from demo.engine.seat import Seat
 from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
-from demo.errors import DemoError, InvalidInput, ReplicaDied, ShuttingDown, from_kind
+from demo.errors import DemoError, ReplicaDied, ShuttingDown, from_kind
 from demo.types import GenerateRequest
 
 __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolicy"]
@@ -44,27 +46,9 @@ __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolic
 WAITING_FOR_TURN = "waiting for its turn on the card"
 LEAVING_CARD = "leaving the card to another model"
 TAKING_TURN = "taking its turn on the card"
+NOTHING_HELD: Mapping[str, Mapping[str, object]] = MappingProxyType({"resident_bytes": {}, "memory": {}})
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    """A worker that died starts again after ``first_s``, and after twice as long each time it died without an answer.
-
-    Only a model that fails to load ``max_failed_loads`` times in a row is given up. One that loads is always started
-    again: else a single picture that kills its worker would end the demo for everyone.
-    """
-
-    first_s: float = 0.5
-    cap_s: float = 30.0
-    max_failed_loads: int = 5
-
-    def delay_s(self, deaths: int) -> float:
-        return min(self.cap_s, self.first_s * 2.0 ** (deaths - 1))
-
-
-DEFAULT_RESTART = RestartPolicy()
 
 
 class ProcessReplica:
@@ -81,16 +65,12 @@ class ProcessReplica:
         self._job = job
         self._on_change: Callable[[], None] = lambda: None
         self._stall_s = stall_s
-        self._restart = restart
+        self._restarts = Restarts(restart)
         devices = tuple(sorted(set(job.placement.device_map.values())))
         planned, weights = dict(job.planned), dict(job.placement.planned)
         self._snapshot = ReplicaSnapshot(replica_id, job.spec.name, "starting", "", None, devices, planned, weights)
-        self._failure: DemoError | None = None
-        self._deaths_in_a_row = 0  # since the last answer that ended well
-        self._failed_loads = 0  # since the last that succeeded
         self._load_error = ""  # of the process that runs now, where a restart might help
-        self._lock = threading.Lock()  # guards the two below; held for a few lines only, never while waiting
-        self._answers: dict[str, Answer] = {}  # all that the worker has not yet reported the end of
+        self._answers = OpenAnswers()
         self._process: WorkerProcess | None = None  # there while it is ready
         self._seat = Seat()
         self._is_loaded = self._is_moving = self._is_resting = self._has_begun = False  # of the process that runs now
@@ -128,7 +108,7 @@ class ProcessReplica:
 
     @property
     def needs_load(self) -> bool:
-        return not (self._is_loaded or self._is_resting or self._failure is not None or self._closing.is_set())
+        return not (self._is_loaded or self._is_resting or self.failure is not None or self._closing.is_set())
 
     def take_turn(self) -> None:
         """Come onto the card, from main memory or by loading. Returns at once, as `end_turn` does."""
@@ -142,9 +122,8 @@ class ProcessReplica:
 
     @property
     def failure(self) -> DemoError | None:
-        """Why it gave up for good; a fresh exception each time, since a raised one collects its tracebacks."""
-        failure = self._failure
-        return None if failure is None else from_kind(failure.kind, str(failure))
+        """Why it gave up for good."""
+        return self._restarts.failure
 
     def snapshot(self) -> ReplicaSnapshot:
         snapshot = self._snapshot
@@ -153,17 +132,15 @@ class ProcessReplica:
     def open(self, request: GenerateRequest, *, on_end: Callable[[], None]) -> Answer:
         """Send a request to the worker; never waits for it."""
         answer = Answer(request, cancel=self._cancel, on_end=on_end)
-        with self._lock:
-            if request.request_id in self._answers:
-                raise InvalidInput("A request with this id is running already", value=request.request_id)
-            process = self._process
-            if process is not None:
-                if not self._answers:
-                    self._last_event_s = time.monotonic()
-                self._answers[request.request_id] = answer
-                process.send(Generate(request))
+        if not self._answers:
+            self._last_event_s = time.monotonic()
+        self._answers.add(answer)
+        # Added before the look at the process: one that dies from here on is taken away before its answers are ended.
+        process = self._process
         if process is None:  # it died between the lease and now
-            answer.end(_died("the process is being restarted"), is_lost=True)
+            self._answers.end(request.request_id, _died("the process is being restarted"), is_lost=True)
+        else:
+            process.send(Generate(request))
         return answer
 
     def request_close(self) -> None:
@@ -199,19 +176,17 @@ class ProcessReplica:
         while self._has_come_to_card():
             reason = self._run_worker()
             self._seat.leave()
-            if self._closing.is_set() or self._failure is not None:
+            if not self._closing.is_set() and self.failure is None:
+                self._mourn(reason)
+            if self._closing.is_set() or self.failure is not None:
                 break
-            self._mourn(reason)
-            if self._failure is not None:
-                break
-            self._set(
-                state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, resident_bytes={}, memory={}
-            )
-            self._closing.wait(self._restart.delay_s(self._deaths_in_a_row))
-        if self._failure is None:
-            self._set(state="closed", detail="", resident_bytes={}, memory={})
-        else:
-            self._set(state="failed", detail=str(self._failure), fraction=None, resident_bytes={}, memory={})
+            self._is_resting = True
+            self._set(state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, **NOTHING_HELD)
+            self._closing.wait(self._restarts.delay_s)
+            self._is_resting = False
+        failure = self.failure
+        state, detail = ("closed", "") if failure is None else ("failed", str(failure))
+        self._set(state=state, detail=detail, fraction=None, **NOTHING_HELD)
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -225,17 +200,9 @@ class ProcessReplica:
         return False
 
     def _mourn(self, reason: str) -> None:
-        """Count a death, and give up on a model that does not even load."""
-        log.warning("replica %d of %s: %s", self._snapshot.replica_id, self._job.spec.name, reason)
+        log.warning("replica %d of %s: %s", self._snapshot.replica_id, self.model, reason)
         self._set(deaths=self._snapshot.deaths + 1)
-        self._deaths_in_a_row += 1
-        self._failed_loads += 1
-        if self._failed_loads >= self._restart.max_failed_loads:
-            self._failure = ReplicaDied(
-                f"The model could not be loaded {self._failed_loads} times in a row, so it is not tried again",
-                value=reason,
-                remedy="The server's log says more; restart the demo once the cause is gone.",
-            )
+        self._restarts.has_died(reason)
 
     def _run_worker(self) -> str:
         """Start a process, serve with it until it ends, and say in a few words why it did."""
@@ -245,17 +212,16 @@ class ProcessReplica:
             return f"it could not be started ({error.strerror})"
         self._set(state="starting", detail="starting the model's process")
         has_stalled = self._watch(process)
-        with self._lock:
-            self._process = None
+        self._process = None
         self._is_loaded = self._is_moving = self._has_begun = False
         if self._closing.is_set():
-            self._end_answers(lambda: ShuttingDown("The demo is stopping", remedy="Ask again once it is back."))
+            self._answers.end_all(lambda: ShuttingDown("The demo is stopping", remedy="Ask again once it is back."))
             process.send(Shutdown())
         reason = process.end(at_once=has_stalled)
         if has_stalled:
             reason = f"it made no progress for {self._stall_s:g} s"
         reason, self._load_error = self._load_error or reason, ""
-        self._end_answers(lambda: _died(reason), is_lost=not has_stalled)
+        self._answers.end_all(lambda: _died(reason), is_lost=not has_stalled)
         return reason
 
     def _watch(self, process: WorkerProcess) -> bool:
@@ -281,8 +247,7 @@ class ProcessReplica:
         if not self._is_loaded or self._is_moving or may_stay == self.is_ready:
             return
         if not may_stay:
-            with self._lock:
-                self._process = None
+            self._process = None
             self._move(Park(), process, state="parked", detail=LEAVING_CARD)
         elif self._seat.take():
             self._move(Resume(), process, state="loading", detail=TAKING_TURN)
@@ -300,13 +265,12 @@ class ProcessReplica:
 
     def _take(self, event: WorkerEvent, process: WorkerProcess) -> None:
         if isinstance(event, Token):
-            if (answer := self._answers.get(event.request_id)) is not None:
-                answer.add(event)
+            self._answers.pass_on(event)
         elif isinstance(event, Done):
             speed = event.usage.tokens_per_s or self._snapshot.tokens_per_s
             self._set(served=self._snapshot.served + 1, tokens_per_s=speed)
-            self._deaths_in_a_row = 0
-            self._end_answer(event.request_id, event)
+            self._restarts.has_answered()
+            self._answers.end(event.request_id, event)
         elif isinstance(event, Failed):
             self._take_failure(event)
         elif isinstance(event, Memory):
@@ -315,10 +279,9 @@ class ProcessReplica:
             self._count_load()
             self._set(state="loading", detail=event.stage, fraction=event.fraction)
         elif isinstance(event, Ready):
-            self._failed_loads = 0
+            self._restarts.has_loaded()
             self._is_loaded = True
-            with self._lock:
-                self._process = process
+            self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
             self._set(state="idle", detail="", fraction=None, load_s=report.seconds_s, **facts)
@@ -328,8 +291,7 @@ class ProcessReplica:
             self._set(state="parked", detail=WAITING_FOR_TURN)
         elif isinstance(event, Resumed):
             self._is_moving = False
-            with self._lock:
-                self._process = process
+            self._process = process
             self._set(state="idle", detail="")
 
     def _count_load(self) -> None:
@@ -342,26 +304,11 @@ class ProcessReplica:
         error = from_kind(event.kind, event.message)
         log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
         if event.request_id:
-            self._end_answer(event.request_id, error)
-        elif (
-            event.kind != DemoError.kind and not self._is_loaded
-        ):  # one of ours while loading: a restart would meet it again
-            self._failure = error
+            self._answers.end(event.request_id, error)
+        elif event.kind != DemoError.kind and not self._is_loaded:  # one of ours: a restart would meet it again
+            self._restarts.give_up(error)
         else:
             self._load_error = event.message
-
-    def _end_answer(self, request_id: str, event: Done | DemoError) -> None:
-        with self._lock:
-            answer = self._answers.pop(request_id, None)
-        if answer is not None:
-            answer.end(event)
-
-    def _end_answers(self, error: Callable[[], DemoError], *, is_lost: bool = False) -> None:
-        with self._lock:
-            answers = list(self._answers.values())
-            self._answers.clear()
-        for answer in answers:
-            answer.end(error(), is_lost=is_lost)
 
     def _set(self, **changes: object) -> None:
         self._snapshot = replace(self._snapshot, **changes)  # type: ignore[arg-type]

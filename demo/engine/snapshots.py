@@ -30,7 +30,7 @@ class ReplicaSnapshot:
     memory: dict[str, DeviceMemory] = field(default_factory=dict)  # what the process holds, as it last said
     parameters: int = 0
     loads: int = 0  # by the process that runs now; anything but 1 once it is ready is a defect
-    total_loads: int = 0  # begun by all its processes; anything but 1 + deaths once it is ready is a defect
+    total_loads: int = 0  # begun by all its processes; more than 1 + deaths is a defect
     load_s: float = 0.0  # of the last load that succeeded
     deaths: int = 0  # of earlier processes
     served: int = 0
