@@ -195,7 +195,7 @@ class ProcessReplica:
         while not self._closing.is_set():
             if self._seat.take():
                 return True
-            self._set(state="parked", detail=WAITING_FOR_TURN, fraction=None)
+            self._set(state="starting", detail=WAITING_FOR_TURN, fraction=None)
             self._seat.wait()
         return False
 

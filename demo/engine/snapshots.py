@@ -10,7 +10,7 @@ from typing import Literal
 
 from demo.types import DeviceMemory
 
-# "parked": in main memory until its turn on the card comes, or not loaded before its first turn
+# "parked": loaded, and in main memory until its turn on the card comes
 State = Literal["starting", "loading", "idle", "busy", "parked", "failed", "closed"]
 
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from demo.engine.pool import Pool
 
-# Once another model has waiters, the one on the card begins at most this many answers more, or begins them for at most
-# this long. 33 GiB come and go through PCIe in about 3 s, so that eight answers of some 5 s each cost less than a tenth
-# more than they would without turns; and nobody waits for a turn much longer than for a long answer.
+# Once another model has waiters, each replica on the card begins at most this many answers more, and for at most this
+# long. 33 GiB come and go through PCIe in about 3 s, so that eight answers of some 5 s each cost less than a tenth more
+# than they would without turns; and nobody waits for a turn much longer than for a long answer.
 ANSWERS = 8
 PATIENCE_S = 30.0
 POLL_S = 0.25  # while somebody waits; otherwise only a change is worth a look
@@ -51,7 +51,7 @@ class Turnstile:
     @property
     def lookahead(self) -> int:
         """How many requests have to be seen waiting, so that there is something to group."""
-        return self._answers * len(self._pools)
+        return sum(self._quota(pool) for pool in self._pools)
 
     def start(self) -> None:
         self._begin(self._current)
@@ -84,7 +84,7 @@ class Turnstile:
         self._current, self._is_leaving, self._since_s = pool, False, None
         for replica in pool.replicas:
             replica.take_turn()
-        pool.limit(None if self._next() is None else self._answers)
+        pool.limit(None if self._next() is None else self._quota(pool))
 
     def _leave(self) -> bool:
         """Once the last answer has ended, have the replicas leave, and once they have, begin the next turn."""
@@ -99,6 +99,9 @@ class Turnstile:
             self._begin(self._next() or pool)
         return False
 
+    def _quota(self, pool: Pool) -> int:
+        return self._answers * pool.capacity
+
     def _should_leave(self, pool: Pool) -> bool:
         if self._next() is None:
             if pool.quota is not None:
@@ -108,7 +111,7 @@ class Turnstile:
         if not any(replica.is_ready for replica in pool.replicas):
             return all(replica.failure is not None or replica.is_resting for replica in pool.replicas)
         if pool.quota is None:
-            pool.limit(self._answers)
+            pool.limit(self._quota(pool))
         self._since_s = self._since_s or time.monotonic()
         is_idle = not pool.waiting and not pool.busy
         return is_idle or pool.quota == 0 or time.monotonic() - self._since_s >= self._patience_s

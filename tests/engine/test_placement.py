@@ -98,6 +98,11 @@ def test_as_many_requests_as_there_are_replicas_are_answered_at_the_same_time(st
         stream.close()
 
 
+def test_replicas_load_side_by_side(start):
+    manager = start("fake?load_s=600", devices=cards(4), placement="replicate", wait=False)
+    assert until(lambda: [replica.detail for replica in replicas_of(manager)] == ["loading weights"] * 4)
+
+
 @pytest.mark.parametrize(
     ("placement", "count", "groups"),
     [
@@ -172,9 +177,11 @@ def test_two_replicas_on_the_cpu_leave_each_other_half_of_the_cores():
 
 
 def test_a_worker_killed_while_it_loads_starts_again_and_the_others_serve_meanwhile(start, tmp_path):
-    slow = f"fake?slow_load_s=600&only_on=cuda:1&once={tmp_path / 'slow'}"
+    loading = tmp_path / "loading"
+    slow = f"fake?slow_load_s=600&only_on=cuda:1&once={loading}"
     manager = start(slow, devices=cards(2), placement="replicate", wait=False)
-    assert until(lambda: [replica.state for replica in replicas_of(manager)] == ["idle", "loading"])
+    assert until(lambda: loading.exists() and replicas_of(manager)[0].state == "idle")
+    assert replicas_of(manager)[1].state == "loading"
     assert loads(manager) == [(1, 0), (1, 0)]
     os.kill(process_of(1), signal.SIGKILL)
     assert text_of(manager.stream(ask()))

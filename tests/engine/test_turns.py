@@ -116,6 +116,14 @@ def test_all_models_are_loaded_after_the_start_and_one_is_on_the_card(start, tmp
     assert max(on_card_of(lines(tmp_path))) == 1
 
 
+def test_a_model_that_waits_for_its_first_turn_is_starting_and_not_parked(start):
+    loading, waiting = start("load_s=600", "", wait=False)
+    assert until(lambda: state(loading) == "loading")
+    assert state(waiting) == "starting"
+    assert waiting.replicas[0].snapshot().detail == "waiting for its turn on the card"
+    assert waiting.replicas[0].snapshot().total_loads == 0
+
+
 def test_a_parked_model_comes_back_for_its_request_and_is_not_loaded_again(start, tmp_path):
     pools = start("", "")
     for pool in (*pools, *pools, *pools):
