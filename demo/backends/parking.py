@@ -33,8 +33,10 @@ class _Place:
 class Garage:
     """The parked state of one model."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, leaves: str = "cuda") -> None:
+        """``leaves`` is the type of the devices that are left; weights on others stay where they are."""
         self._model = model
+        self._leaves = leaves
         self._places: list[_Place] = []
         self._block: torch.Tensor | None = None
         self.is_parked = False
@@ -78,7 +80,7 @@ class Garage:
 
     def _copied(self) -> list[_Place]:
         """Lay all storages one after the other into one pinned block; torch would round each up to a power of two."""
-        cards = list(_storages(self._model))
+        cards = list(_storages(self._model, self._leaves))
         self._block = _pinned(sum(_aligned(len(card)) for card in cards))
         places, start = [], 0
         for card in cards:
@@ -89,14 +91,14 @@ class Garage:
         return places
 
 
-def _storages(model: Any) -> Iterator[torch.Tensor]:
-    """Every storage of the model's that lies on a card, once, as a tensor of its bytes."""
+def _storages(model: Any, device_type: str) -> Iterator[torch.Tensor]:
+    """Every storage of the model's that lies on such a device, once, as a tensor of its bytes."""
     seen: set[tuple[torch.device, int]] = set()
     for _, tensor in kept(model):
         for piece in pieces(tensor):
             storage = piece.untyped_storage()
             key = (piece.device, storage.data_ptr())
-            if piece.device.type != "cuda" or not storage.nbytes() or key in seen:
+            if piece.device.type != device_type or not storage.nbytes() or key in seen:
                 continue
             seen.add(key)
             yield torch.empty(0, dtype=torch.uint8, device=piece.device).set_(storage)  # type: ignore[call-overload]
@@ -118,7 +120,8 @@ def _aligned(size: int) -> int:
 
 def _wait(devices: set[torch.device]) -> None:
     for device in devices:
-        torch.cuda.synchronize(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
 
 def _empty_caches() -> None:

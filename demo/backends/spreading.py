@@ -22,7 +22,7 @@ def settle(model: Any, device_map: Mapping[str, str]) -> None:
     home = _home(model, device_map)
     for hook in hooks_of(model):
         hook.execution_device = home
-    for path in (path for path, device in device_map.items() if device == "cpu" and home.type != "cpu"):
+    for path in (path for path, device in device_map.items() if device == "cpu" and home != torch.device("cpu")):
         for module in model.get_submodule(path).modules():
             for hook in hooks_of(module):
                 hook.execution_device = home

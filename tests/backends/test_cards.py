@@ -1,0 +1,275 @@
+"""Two real cards: every placement answers alike, holds what was planned where it was planned, and keeps to its caps.
+
+Skipped where there are no two. Needs no gradio: it runs the backend in this process.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+
+import pytest
+import torch
+
+from demo.backends import memory, outline, quantizing, spreading, tensors
+from demo.backends.hf import HFBackend
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.errors import OutOfMemory
+from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+
+pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+
+FIRST, SECOND, MAIN = "cuda:0", "cuda:1", "cpu"
+PICTURE = Picture(Size(40, 30), bytes(range(256)) * 14 + bytes(16))
+QUESTION = Message("user", "What is this?", (PICTURE,))
+MIB = 2**20
+ROUNDING_BYTES = 512  # of the allocator, for each tensor
+LIBRARIES = [
+    pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is missing"))
+    for name in quantizing.LIBRARIES
+]
+
+
+def single(parts):
+    return {"": FIRST}
+
+
+def other_card(parts):
+    return {"": SECOND}
+
+
+def shard(parts):
+    return {part.path: FIRST if index < len(parts) // 2 else SECOND for index, part in enumerate(parts)}
+
+
+def shard_swapped(parts):
+    return {path: {FIRST: SECOND, SECOND: FIRST}[card] for path, card in shard(parts).items()}
+
+
+def by_turns(parts):
+    return {part.path: (FIRST, SECOND)[index % 2] for index, part in enumerate(parts)}
+
+
+def offload_layers(parts):
+    return {part.path: MAIN if part.kind == "layer" else FIRST for part in parts}
+
+
+def offload_tower_and_head(parts):
+    return {part.path: MAIN if part.kind in ("vision", "head") else FIRST for part in parts}
+
+
+def shard_and_offload(parts):
+    layers = [part.path for part in parts if part.kind == "layer"]
+    return shard(parts) | {layers[0]: MAIN, layers[-1]: MAIN}
+
+
+SPREADS = [
+    other_card,
+    shard,
+    shard_swapped,
+    by_turns,
+    offload_layers,
+    offload_tower_and_head,
+    shard_and_offload,
+]
+
+
+class Subject:
+    """A checkpoint, its parts, and backends that run it; what one says on a single card is remembered."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.spec = resolve(ModelChoice(str(directory)))
+        self.parts = outline.parts_of(outline.build(directory))
+        backend = self.load(single)
+        self.said, self.logits = ask(backend), logits(backend)
+        backend.close()
+
+    def load(self, spread, *, dtype="float32", **how):
+        device_map = spread(self.parts)
+        backend = HFBackend()
+        how = {"planned": self.planned(device_map, dtype), "offload": MAIN in device_map.values(), **how}
+        backend.facts = backend.load(self.spec, Placement(device_map, dtype=dtype, **how), lambda *_: None)
+        return backend
+
+    def planned(self, device_map, dtype="float32"):
+        sizes, item = {}, getattr(torch, dtype).itemsize
+        for part in self.parts:
+            device = device_map.get(part.path) or device_map[""]
+            sizes[device] = sizes.get(device, 0) + part.floats * item + part.other_bytes
+        return sizes
+
+
+def ask(backend, tokens=24):
+    request = GenerateRequest("r", "chat", (QUESTION,), Sampling(max_new_tokens=tokens))
+    *pieces, finish = backend.stream(request, lambda: False)
+    assert finish.usage.completion_tokens == tokens
+    return "".join(pieces)
+
+
+@torch.inference_mode()
+def logits(backend):
+    inputs = backend._prompter.prepare([QUESTION])
+    return backend._model(**inputs.to(spreading.input_device(backend._model))).logits.cpu()
+
+
+def free_all():
+    gc.collect()
+    for card in range(torch.cuda.device_count()):
+        with torch.cuda.device(card):
+            torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(card)
+
+
+@pytest.fixture(autouse=True)
+def _clean_cards():
+    free_all()
+    yield
+    for card in range(torch.cuda.device_count()):
+        torch.cuda.set_per_process_memory_fraction(1.0, card)
+    free_all()
+
+
+@pytest.fixture(scope="module", params=[save_cogvlm, save_qwen, save_llava], ids=["cogvlm", "qwen", "llava"])
+def subject(request, tmp_path_factory):
+    return Subject(request.param(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A CogVLM of 50 million parameters, so that its bytes show beside the allocator's habits."""
+    sizes = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8}
+    return Subject(save_cogvlm(tmp_path_factory.mktemp("large"), **sizes))
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_every_placement_answers_as_a_single_card(subject, spread):
+    backend = subject.load(spread)
+    assert (logits(backend) - subject.logits).abs().max() < 1e-4
+    assert ask(backend) == subject.said
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, *SPREADS])
+def test_resident_bytes_are_those_of_the_plan(subject, spread):
+    backend = subject.load(spread)
+    planned = subject.planned(spread(subject.parts))
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in backend._model.buffers())
+    assert backend.facts.resident_bytes.keys() == planned.keys()
+    for device, size in planned.items():  # buffers of layers that wait in main memory stay on the card
+        assert abs(backend.facts.resident_bytes[device] - size) <= (buffers if MAIN in planned else 0)
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, *SPREADS])
+def test_memory_tells_what_each_device_holds(large, spread):
+    backend = large.load(spread)
+    ask(backend)
+    held = backend.memory()
+    assert held.keys() == set(backend.facts.resident_bytes)
+    tensors_held = len(list(tensors.kept(backend._model)))
+    for device, found in held.items():
+        resident = backend.facts.resident_bytes[device]
+        assert resident <= found.allocated <= found.reserved <= found.peak
+        if device != MAIN:
+            assert found.allocated < resident + tensors_held * ROUNDING_BYTES + 48 * MIB  # workspaces of cuBLAS
+    backend.close()
+
+
+def test_loading_takes_no_more_than_the_weights(large):
+    planned = large.planned(shard(large.parts))
+    before = memory.held([FIRST, SECOND])
+    backend = large.load(shard)
+    for device in (FIRST, SECOND):
+        taken = torch.cuda.max_memory_reserved(device) - before[device].reserved
+        assert taken < planned[device] + 64 * MIB
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, shard])
+@pytest.mark.parametrize("room_bytes", [0, 4 * MIB, 40 * MIB])
+def test_a_cap_that_is_too_small_is_refused_in_words_and_the_process_lives_on(large, spread, room_bytes):
+    caps = {device: memory.CONTEXT_BYTES + room_bytes for device in (FIRST, SECOND)}
+    with pytest.raises(OutOfMemory, match=r"cuda:0: .* of weights planned, at most .* allowed"):
+        large.load(spread, caps=caps)
+    for card in range(2):
+        torch.cuda.set_per_process_memory_fraction(1.0, card)
+    free_all()
+    backend = large.load(spread)
+    assert ask(backend) == large.said
+    backend.close()
+
+
+def test_a_cap_that_is_large_enough_is_kept_to_while_answering(large):
+    planned = large.planned(shard(large.parts))
+    caps = {device: memory.CONTEXT_BYTES + size + 96 * MIB for device, size in planned.items()}
+    backend = large.load(shard, caps=caps)
+    assert ask(backend) == large.said
+    for device, cap in caps.items():
+        assert backend.memory()[device].peak <= cap - memory.CONTEXT_BYTES
+    backend.close()
+
+
+def test_beyond_its_cap_an_answer_fails_and_the_next_one_does_not(large):
+    backend = large.load(single, caps={FIRST: memory.CONTEXT_BYTES + large.planned({"": FIRST})[FIRST] + 96 * MIB})
+    hook = backend._model.register_forward_pre_hook(lambda *_: torch.empty(256 * MIB, device=FIRST).fill_(1) and None)
+    with pytest.raises(torch.OutOfMemoryError):
+        ask(backend)
+    hook.remove()
+    assert ask(backend) == large.said
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, shard])
+@pytest.mark.parametrize("kind", quantizing.KINDS)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_fewer_bits_load_answer_and_can_be_parked(large, library, kind, spread, monkeypatch):
+    chosen = quantizing.config_for
+    monkeypatch.setattr(quantizing, "config_for", lambda kind, skip, **how: chosen(kind, skip, library=library, **how))
+    device_map = spread(large.parts)
+    backend = large.load(spread, dtype="bfloat16", quantization=kind, planned={})
+    said = ask(backend)
+    full = large.planned(device_map, "bfloat16")
+    linear = dict.fromkeys(full, 0)
+    for part in large.parts:
+        linear[device_map.get(part.path) or device_map[""]] += part.linear_floats
+    bits = {"int8": 8, "int4": 4}[kind]
+    for device, size in full.items():
+        saved = size - backend.facts.resident_bytes[device]
+        assert linear[device] * (2 - (bits + 0.6) / 8) < saved <= linear[device] * (2 - bits / 8)
+    backend.park()
+    backend.resume()
+    assert ask(backend) == said
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, shard, shard_and_offload])
+def test_a_parked_model_leaves_the_cards_and_comes_back_with_the_same_answer(large, spread):
+    backend = large.load(spread)
+    said, before = ask(backend), backend.memory()
+    for _ in range(3):
+        backend.park()
+        parked = backend.memory()
+        for device, size in backend.facts.resident_bytes.items():
+            if device != MAIN:
+                assert parked[device].allocated <= before[device].allocated - size
+                assert parked[device].reserved < 64 * MIB
+        backend.resume()
+        assert ask(backend) == said
+    assert backend.memory()[FIRST].allocated < before[FIRST].allocated + 16 * MIB
+    backend.close()
+
+
+def test_a_model_that_finds_its_card_taken_says_so_and_can_come_back_later(large):
+    backend = large.load(single)
+    backend.park()
+    torch.cuda.set_per_process_memory_fraction(1e-6, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        backend.resume()
+    assert backend.memory()[FIRST].allocated < 16 * MIB
+    torch.cuda.set_per_process_memory_fraction(1.0, 0)
+    backend.resume()
+    assert ask(backend) == large.said
+    backend.close()

@@ -1,0 +1,136 @@
+"""Weights in fewer bits, on the CPU: what shrinks, what is left alone, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from demo.backends import loading, outline, quantizing
+from demo.backends.hf import HFBackend
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.errors import ConfigError
+from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
+from tests.tinymodels import edit_config, save_cogvlm, save_llava, save_qwen
+
+PICTURE = Picture(Size(40, 30), bytes(range(256)) * 14 + bytes(16))
+LIBRARIES = [
+    pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"{name} is missing"))
+    for name in quantizing.LIBRARIES
+]
+
+
+def save_wide_cogvlm(directory):
+    """Four bits come in groups of 128 (torchao), and on a CPU in blocks of 32 rows (bitsandbytes)."""
+    return save_cogvlm(directory, hidden_size=128, intermediate_size=256)
+
+
+def loaded(directory, **how):
+    backend = HFBackend()
+    placement = Placement({"": "cpu"}, dtype="float32", threads=1, **how)
+    backend.facts = backend.load(resolve(ModelChoice(str(directory))), placement, lambda *_: None)
+    return backend
+
+
+def ask(backend):
+    request = GenerateRequest("r", "chat", (Message("user", "What is this?", (PICTURE,)),), Sampling(max_new_tokens=8))
+    *pieces, finish = backend.stream(request, lambda: False)
+    return "".join(pieces), finish.usage.completion_tokens
+
+
+@pytest.fixture
+def library(request, monkeypatch):
+    """Quantize with another library than the default."""
+    chosen = quantizing.config_for
+    monkeypatch.setattr(
+        quantizing, "config_for", lambda kind, skip, **how: chosen(kind, skip, library=request.param, **how)
+    )
+
+
+@pytest.mark.parametrize("library", LIBRARIES, indirect=True)
+@pytest.mark.parametrize(
+    ("save", "kind"),
+    [(save_wide_cogvlm, "int8"), (save_wide_cogvlm, "int4"), (save_llava, "int8"), (save_qwen, "int8")],
+)
+def test_a_quantized_model_answers_and_only_its_layers_shrink(tmp_path, save, kind, library):
+    whole, small = loaded(save(tmp_path)), loaded(tmp_path, quantization=kind)
+    assert ask(small)[1] == 8
+    assert small.facts.parameters == whole.facts.parameters
+    shrunk = set(outline.quantizable(whole._model))
+    for name, weight in whole._model.named_parameters():
+        other = small._model.get_parameter(name)
+        if name.removesuffix(".weight") not in shrunk or not name.endswith(".weight"):
+            assert torch.equal(weight, other), name
+    assert any("vision" in name or "visual" in name for name in set(dict(whole._model.named_modules())) - shrunk)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, indirect=True)
+@pytest.mark.parametrize("kind", quantizing.KINDS)
+def test_resident_bytes_are_those_of_fewer_bits(tmp_path, kind, library):
+    model = outline.build(save_wide_cogvlm(tmp_path))
+    linear = sum(part.linear_floats for part in outline.parts_of(model))
+    whole, small = loaded(tmp_path), loaded(tmp_path, quantization=kind)
+    saved = whole.facts.resident_bytes["cpu"] - small.facts.resident_bytes["cpu"]
+    bits = {"int8": 8.5, "int4": 5}[kind]  # scales included
+    assert linear * (4 - bits / 8) < saved < linear * (4 - bits / 8 + 0.1)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, indirect=True)
+def test_eight_bits_hardly_change_the_logits(tmp_path, library):
+    whole, small = loaded(save_wide_cogvlm(tmp_path)), loaded(tmp_path, quantization="int8")
+    inputs = whole._prompter.prepare([Message("user", "What is this?", (PICTURE,))])
+    with torch.inference_mode():
+        one, other = whole._model(**inputs).logits, small._model(**inputs).logits
+    assert 0 < (one - other).abs().max() < 0.1 * one.abs().max()
+
+
+def test_what_is_left_alone_are_the_tower_its_projector_and_the_head(tmp_path):
+    model = outline.build(save_llava(tmp_path))
+    skip = quantizing.left_alone(model)
+    assert {name.split(".")[1] for name in skip if name != "lm_head"} == {"vision_tower", "multi_modal_projector"}
+    assert "lm_head" in skip
+    linears = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    assert linears - set(skip) == set(outline.quantizable(model))
+
+
+def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # as if nothing were installed
+    with pytest.raises(ConfigError, match=r"bitsandbytes\)\. Install it: pip install"):
+        quantizing.config_for("int8", [])
+
+
+@pytest.mark.parametrize(("kind", "library"), [("int3", quantizing.DEFAULT), ("int8", "magic")])
+def test_unknown_kinds_and_libraries_are_refused_with_the_known_ones(kind, library):
+    with pytest.raises(ConfigError, match="Known: "):
+        quantizing.config_for(kind, [], library)
+
+
+def test_a_checkpoint_that_is_quantized_already_loads_as_it_is_and_is_not_quantized_again(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    spec = resolve(ModelChoice(str(save_wide_cogvlm(tmp_path / "whole"))))
+    placement = Placement({"": "cpu"}, dtype="float32", quantization="int4")
+    small = loading.load(spec, tmp_path / "whole", tmp_path / "whole", placement)
+    small.model.save_pretrained(tmp_path / "small")
+    small.processor.save_pretrained(tmp_path / "small")
+    stored = loaded(tmp_path / "small")
+    assert ask(stored)[1] == 8
+    assert stored.facts.resident_bytes["cpu"] < loaded(tmp_path / "whole").facts.resident_bytes["cpu"] / 2
+    with pytest.raises(ConfigError, match=r"quantized already.*bitsandbytes"):
+        loaded(tmp_path / "small", quantization="int8")
+
+
+def test_a_checkpoint_quantized_by_a_library_that_is_not_here_says_so(tmp_path):
+    save_llava(tmp_path)
+    edit_config(tmp_path, quantization_config={"quant_method": "hqq", "quant_config": {}, "skip_modules": []})
+    with pytest.raises(ConfigError, match="library that is not installed"):
+        loaded(tmp_path)
+
+
+def test_quantized_layers_do_not_wait_in_main_memory(tmp_path):
+    device_map = {"model.language_model": "cpu", "model": "cuda:0", "lm_head": "cuda:0"}
+    backend = HFBackend()
+    placement = Placement(device_map, dtype="float32", offload=True, quantization="int8")
+    with pytest.raises(ConfigError, match="--quantize and --offload"):
+        backend.load(resolve(ModelChoice(str(save_llava(tmp_path)))), placement, lambda *_: None)
