@@ -124,14 +124,10 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
 
 def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Load:
     """What a replica takes of the one device that it is on."""
-    vision, prefill = (
-        model.vision_activation_bytes(dtype, flags.attn),
-        model.prefill_activation_bytes(dtype, flags.attn),
-    )
     return Load(
         weights=model.weights_bytes(dtype, flags.quantization),
         kv_cache=model.kv_cache_bytes(dtype, slots=flags.slots),
-        activations=(max(vision, prefill) + model.logits_bytes()) * flags.slots,
+        activations=model.activation_bytes(dtype, flags.attn) * flags.slots,
         reserve=RESERVE_BYTES[kind],
     )
 
