@@ -22,7 +22,7 @@ from demo.engine.planning import plans_for
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, RestartPolicy
 from demo.engine.snapshots import ReplicaSnapshot
-from demo.engine.turns import Turnstile
+from demo.engine.turns import Turnstile, rivals
 from demo.engine.worker import WorkerJob
 from demo.errors import ConfigError, InvalidInput, ReplicaDied
 from demo.types import ROLES, GenerateRequest, Role
@@ -77,7 +77,7 @@ class ModelManager:
             raise
         self._is_closed = False
         self._pools = self._build_pools(stall_s, restart)
-        self._turnstiles = [Turnstile(pools) for pools in self._rivals()]
+        self._turnstiles = [Turnstile(pools) for pools in rivals(self._turn_takers())]
         atexit.register(self.close)
 
     def _build_pools(self, stall_s: float, restart: RestartPolicy) -> dict[ModelSpec, Pool]:
@@ -94,18 +94,10 @@ class ModelManager:
             pools[spec] = Pool(replicas)
         return pools
 
-    def _rivals(self) -> list[list[Pool]]:
-        """The models that take turns, grouped so that those of different groups share no device."""
-        groups: list[tuple[set[str], list[Pool]]] = []
-        for spec, plan_ in self._plans.items():
-            if plan_.takes_turns:
-                devices = {device for replica in plan_.replicas for device in replica.devices}
-                pools = [self._pools[spec]]
-                for group in [group for group in groups if group[0] & devices]:
-                    groups.remove(group)
-                    devices, pools = devices | group[0], [*group[1], *pools]
-                groups.append((devices, pools))
-        return [pools for _, pools in groups if len(pools) > 1]
+    def _turn_takers(self) -> list[tuple[Pool, set[str]]]:
+        """The models that take turns, and the devices that they do it on."""
+        takers = [(spec, plan_) for spec, plan_ in self._plans.items() if plan_.takes_turns]
+        return [(self._pools[s], {id for replica in p.replicas for id in replica.devices}) for s, p in takers]
 
     def start(self) -> None:
         """Start every worker; they load side by side, but for those that take turns; requests may come at once."""

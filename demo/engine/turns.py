@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 from demo.engine.pool import Pool
 
@@ -21,7 +23,19 @@ ANSWERS = 8
 PATIENCE_S = 30.0
 POLL_S = 0.25  # while somebody waits; otherwise only a change is worth a look
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+def rivals(takers: Iterable[tuple[T, AbstractSet[str]]]) -> list[list[T]]:
+    """Those that take turns and the devices they do it on -> groups that share none; who is alone needs no turn."""
+    groups: list[tuple[AbstractSet[str], list[T]]] = []
+    for taker, devices in takers:
+        met = [group for group in groups if group[0] & devices]
+        groups = [group for group in groups if not group[0] & devices]
+        members = [member for group in met for member in group[1]]
+        groups.append(({*devices, *(device for group in met for device in group[0])}, [*members, taker]))
+    return [members for _, members in groups if len(members) > 1]
 
 
 class Turnstile:

@@ -13,7 +13,7 @@ from demo.config import ModelChoice
 from demo.engine.events import Done, Ping, Token
 from demo.engine.pool import Pool
 from demo.engine.replica import ProcessReplica, RestartPolicy
-from demo.engine.turns import Turnstile
+from demo.engine.turns import Turnstile, rivals
 from demo.engine.worker import WorkerJob
 from demo.errors import BrokenCheckpoint, ReplicaDied
 from demo.types import Placement
@@ -107,6 +107,20 @@ def on_card_of(moves):
     for what, pid in moves:
         (there.discard if what == "park" else there.add)(pid)
         yield len(there)
+
+
+@pytest.mark.parametrize(
+    ("takers", "groups"),
+    [
+        ([("a", {"cuda:0"}), ("b", {"cuda:0"})], [["a", "b"]]),
+        ([("a", {"cuda:0"}), ("b", {"cuda:1"})], []),
+        ([("a", {"cuda:0"}), ("b", {"cuda:1"}), ("c", {"cuda:1"}), ("d", {"cuda:0"})], [["b", "c"], ["a", "d"]]),
+        ([("a", {"cuda:0"}), ("b", {"cuda:1"}), ("c", {"cuda:0", "cuda:1"})], [["a", "b", "c"]]),
+    ],
+    ids=["one card", "a card each", "two cards with two models each", "one model over both cards"],
+)
+def test_models_that_share_a_card_take_turns_with_each_other(takers, groups):
+    assert sorted(rivals(takers)) == sorted(groups)
 
 
 def test_all_models_are_loaded_after_the_start_and_one_is_on_the_card(start, tmp_path):
