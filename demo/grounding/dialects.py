@@ -1,15 +1,30 @@
-"""The box dialects by name. A dialect is a module with the same three names in each: ``name``, ``parse``, ``format``.
+"""The box dialects by name. Each is a module with the same three names: ``name``, ``parse`` and ``format``.
 
 Knows nothing of how a dialect works or of which model speaks it (see `demo.catalog`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, cast
 
 from demo.errors import ConfigError
-from demo.grounding import cogvlm
+from demo.grounding import (
+    cogvlm,
+    deepseek,
+    florence2,
+    glm,
+    internvl,
+    kosmos2,
+    minicpm,
+    molmo,
+    paligemma,
+    plain_json,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+)
 from demo.types import Box, Region, Size
 
 
@@ -17,16 +32,52 @@ class Dialect(Protocol):
     @property
     def name(self) -> str: ...
 
-    def parse(self, text: str, size: Size) -> list[Region]:
-        """Boxes in pixels, clipped to the picture, in the text's order. Never raises; [] when there are none."""
+    def parse(self, text: str, size: Size, *, seen: Size | None = None) -> list[Region]:
+        """Boxes in pixels, clipped to the picture, in the text's order. Never raises; [] when there are none.
+
+        ``seen`` is the size of the picture after the model's own processor resized it. Dialects whose numbers are
+        pixels of that need it to be exact; all others are relative to the picture and pass over it.
+        """
         ...
 
-    def format(self, box: Box, size: Size) -> str:
+    def format(self, box: Box, size: Size, *, seen: Size | None = None) -> str:
         """The box as the model's own prompts write it."""
         ...
 
 
-_DIALECTS = MappingProxyType({module.name: cast(Dialect, module) for module in (cogvlm,)})
+class _Relative(Protocol):
+    """A module whose numbers do not depend on what the model's processor made of the picture."""
+
+    @property
+    def name(self) -> str: ...
+    def parse(self, text: str, size: Size) -> list[Region]: ...
+    def format(self, box: Box, size: Size) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapted:
+    module: _Relative
+
+    @property
+    def name(self) -> str:
+        return self.module.name
+
+    def parse(self, text: str, size: Size, *, seen: Size | None = None) -> list[Region]:  # noqa: ARG002
+        return self.module.parse(text, size)
+
+    def format(self, box: Box, size: Size, *, seen: Size | None = None) -> str:  # noqa: ARG002
+        return self.module.format(box, size)
+
+
+_RELATIVE = (cogvlm, deepseek, florence2, glm, internvl, kosmos2, minicpm, molmo, paligemma, qwen2_vl, qwen3_vl)
+_IN_PIXELS = (plain_json, qwen2_5_vl)
+
+_DIALECTS = MappingProxyType(
+    {
+        **{module.name: cast(Dialect, _Adapted(cast(_Relative, module))) for module in _RELATIVE},
+        **{module.name: cast(Dialect, module) for module in _IN_PIXELS},
+    }
+)
 
 
 def names() -> tuple[str, ...]:

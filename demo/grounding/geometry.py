@@ -5,6 +5,8 @@ Boxes are x0, y0, x1, y1 as floats, pixels unless a function says otherwise, ori
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from demo.types import Box, Size
 
 
@@ -26,6 +28,24 @@ def clip(box: Box, size: Size) -> Box:
 
 def scale(box: Box, horizontal: float, vertical: float) -> Box:
     return Box(box.x0 * horizontal, box.y0 * vertical, box.x1 * horizontal, box.y1 * vertical)
+
+
+def placed(numbers: Sequence[float], size: Size, frame: Size) -> Box | None:
+    """The box that any two corners (x, y, x, y) in a frame mean in the picture; None when it is nowhere in it.
+
+    The frame is what the model's numbers are relative to: 1000 x 1000, or the picture as the model saw it.
+    """
+    box = ordered(*numbers)
+    if box.x0 > frame.width or box.y0 > frame.height or box.x1 < 0 or box.y1 < 0:
+        return None
+    return clip(scale(box, size.width / frame.width, size.height / frame.height), size)
+
+
+def quantized(box: Box, size: Size, frame: Size, *, last: int) -> tuple[int, int, int, int]:
+    """The box as whole numbers 0..``last`` of a frame, the inverse of `placed` to half a number (one at the edge)."""
+    inside = scale(clip(box, size), frame.width / size.width, frame.height / size.height)
+    x0, y0, x1, y1 = (min(last, round(number)) for number in (inside.x0, inside.y0, inside.x1, inside.y1))
+    return x0, y0, x1, y1
 
 
 def normalized(box: Box, size: Size) -> Box:

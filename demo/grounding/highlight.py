@@ -40,8 +40,19 @@ def _marks(text: str, regions: Sequence[Region]) -> list[tuple[int, int, str | N
     for region in regions:
         if region.label_span is not None:
             marks.setdefault(region.label_span, region.label)
-        marks.setdefault(_with_space(text, *region.box_span), None)
+        for hidden in _hidden(text, region):
+            marks.setdefault(hidden, None)
     return [(start, end, label) for (start, end), label in sorted(marks.items(), key=lambda mark: mark[0])]
+
+
+def _hidden(text: str, region: Region) -> list[tuple[int, int]]:
+    """The syntax of a region without the label it may enclose; blanks next to the label part it from other words."""
+    start, end = region.box_span
+    if region.label_span is None or not start <= region.label_span[0] <= region.label_span[1] <= end:
+        return [_with_space(text, start, end)]
+    before, after = text[start : region.label_span[0]], text[region.label_span[1] : end]
+    follows_blank = start == 0 or text[start - 1 : start].isspace()
+    return [(start, start + len(before if follows_blank else before.rstrip())), (end - len(after.lstrip()), end)]
 
 
 def _with_space(text: str, start: int, end: int) -> tuple[int, int]:

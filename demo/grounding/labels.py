@@ -1,7 +1,7 @@
-"""Finds the words that a box in a text belongs to: the noun phrase just before it, without any language model.
+"""Finds the words that a box in a text belongs to: those its syntax names, or the noun phrase just before it.
 
-Owns the word lists and the cutting rules. Knows nothing of box syntax or pictures. Works on a short window before
-the box, so its cost does not grow with the text.
+Owns the word lists and the cutting rules, and uses no language model. Knows nothing of box syntax or pictures. Works
+on a short window before the box, so its cost does not grow with the text.
 """
 
 from __future__ import annotations
@@ -28,8 +28,15 @@ _BOUNDARIES = frozenset(
     inside outside between among against around across along toward towards through within without than
     is are was were be being been has have had can could see sees shows show showing shown contains contain
     containing includes including located found positioned placed situated visible seen appears
-    wearing holding carrying riding sitting standing lying hanging leaning walking facing looking eating using
+    given wearing holding carrying riding sitting standing lying hanging leaning walking facing looking eating using
     covered it there here they he she i we you which who where when also then yes no not
+    """.split()  # noqa: SIM905
+)
+# Words about the answer itself: a phrase of nothing else ("the bounding box is [[...]]") names no thing. A lone "box" may.
+_ABOUT_BOXES = frozenset(
+    """
+    bounding box boxes bbox bboxes coordinate coordinates location locations position positions region regions area
+    areas object objects target point points spatial extent json format output answer answers result results sentence
     """.split()  # noqa: SIM905
 )
 
@@ -42,10 +49,29 @@ class Phrase:
     span: tuple[int, int]
 
 
-def phrase_before(text: str, end: int, start: int = 0) -> Phrase | None:
-    """The noun phrase that ends just before ``end`` and does not reach before ``start``; None when there is none."""
+def phrase_at(text: str, start: int, end: int) -> Phrase | None:
+    """The words that a box's own syntax gives it, between these two positions; None when there are none."""
+    inner = text[start:end]
+    start += len(inner) - len(inner.lstrip())
+    end = start + len(inner.strip())
+    words = shown(inner)[:MAX_CHARS].strip()
+    return Phrase(words, (start, end)) if words else None
+
+
+def shown(words: str) -> str:
+    """Fit for a page: single blanks, no controls, no bidi marks."""
+    return " ".join("".join(char if char.isprintable() else " " for char in words).split())
+
+
+def phrase_before(text: str, end: int, start: int = 0, *, adjacent: bool = False) -> Phrase | None:
+    """The noun phrase that ends just before ``end`` and does not reach before ``start``; None when there is none.
+
+    With ``adjacent`` only if nothing parts it from there: "a dog [[...]]", but not "the dog on the table is [[...]]".
+    """
     start = max(start, end - _WINDOW)
     words = _last_clause(text, start, end)
+    if adjacent and words and _plain(text, words[-1]) in _BOUNDARIES | _ARTICLES:
+        return None
     while words and _plain(text, words[-1]) in _BOUNDARIES | _ARTICLES | {""}:
         words.pop()
     taken: list[tuple[int, int]] = []
@@ -54,7 +80,8 @@ def phrase_before(text: str, end: int, start: int = 0) -> Phrase | None:
         if word in _BOUNDARIES or word in _ARTICLES or not word:
             break
         taken.insert(0, words.pop())
-    return _phrase(text, taken)
+    said = {_plain(text, word) for word in taken}
+    return _phrase(text, taken) if not said <= _ABOUT_BOXES or said <= {"box", "boxes"} else None
 
 
 def _last_clause(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -77,6 +104,5 @@ def _phrase(text: str, words: list[tuple[int, int]]) -> Phrase | None:
     start, end = words[0][0], words[-1][1]
     start += len(text[start:end]) - len(text[start:end].lstrip(_TRIM))
     start = max(start, end - MAX_CHARS)
-    shown = "".join(char if char.isprintable() else " " for char in text[start:end])  # no controls, no bidi marks
-    label = " ".join(shown.split())
+    label = shown(text[start:end])
     return Phrase(label, (start, end)) if label else None

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from demo.errors import ConfigError
-from demo.grounding import cogvlm, dialects
+from demo.grounding import cogvlm
 from demo.grounding.geometry import ordered
 from demo.types import Box, Size
 
@@ -70,6 +69,8 @@ def test_coordinates_are_thousandths_of_each_side():
         ("一只狗[[1,1,2,2]]，一只猫[[3,3,4,4]]", ["一只狗", "一只猫"]),
         ("<b>cat</b> dog\u202e\u0007[[1,1,2,2]]", ["dog"]),
         ("w" * 500 + "[[1,1,2,2]]", ["w" * 80]),
+        ("The bounding box of it is [[1,1,2,2]]", [""]),
+        ("a gift box[[1,1,2,2]] and a box[[3,3,4,4]]", ["gift box", "box"]),
     ],
 )
 def test_a_box_is_named_by_the_noun_phrase_before_it(text, labels):
@@ -141,10 +142,3 @@ def test_a_hundred_kilobytes_of_anything_are_read_in_linear_time(piece):
     start = time.monotonic()
     cogvlm.parse(text + "]]", SQUARE)
     assert time.monotonic() - start < 5  # quadratic would be minutes
-
-
-def test_dialects_are_found_by_name():
-    assert dialects.names() == ("cogvlm",)
-    assert dialects.get("cogvlm").parse("x[[1,1,2,2]]", SQUARE)
-    with pytest.raises(ConfigError, match=r"klingon.*cogvlm"):
-        dialects.get("klingon")
