@@ -32,7 +32,8 @@ def config_for(kind: str, skip: Sequence[str], library: str = DEFAULT, *, dtype:
     if library not in LIBRARIES:
         raise ConfigError("Unknown quantizing library", value=library, remedy=f"Known: {', '.join(LIBRARIES)}.")
     if importlib.util.find_spec(library) is None:
-        remedy = f"Install it: pip install -r requirements-quantize.txt, or pip install {library}."
+        where = "-r requirements-quantize.txt" if library == DEFAULT else library
+        remedy = f"Install it: pip install {where}."
         raise ConfigError(f"--quantize {kind} needs a library that is not installed", value=library, remedy=remedy)
     return LIBRARIES[library](kind, list(skip), dtype)
 

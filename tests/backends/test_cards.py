@@ -117,6 +117,7 @@ def logits(backend):
 
 def free_all():
     gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()  # those of threads that have ended
     for card in range(torch.cuda.device_count()):
         with torch.cuda.device(card):
             torch.cuda.empty_cache()
@@ -139,8 +140,8 @@ def subject(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A CogVLM of 50 million parameters, so that its bytes show beside the allocator's habits."""
-    sizes = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8}
+    """A CogVLM of 80 million parameters, so that its bytes show beside the allocator's habits."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 4}
     return Subject(save_cogvlm(tmp_path_factory.mktemp("large"), **sizes))
 
 
@@ -174,7 +175,7 @@ def test_memory_tells_what_each_device_holds(large, spread):
         resident = backend.facts.resident_bytes[device]
         assert resident <= found.allocated <= found.reserved <= found.peak
         if device != MAIN:
-            assert found.allocated < resident + tensors_held * ROUNDING_BYTES + 48 * MIB  # workspaces of cuBLAS
+            assert found.allocated < resident + tensors_held * ROUNDING_BYTES + 96 * MIB  # workspaces of cuBLAS
     backend.close()
 
 
@@ -191,7 +192,7 @@ def test_loading_takes_no_more_than_the_weights(large):
 @pytest.mark.parametrize("spread", [single, shard])
 @pytest.mark.parametrize("room_bytes", [0, 4 * MIB, 40 * MIB])
 def test_a_cap_that_is_too_small_is_refused_in_words_and_the_process_lives_on(large, spread, room_bytes):
-    caps = {device: memory.CONTEXT_BYTES + room_bytes for device in (FIRST, SECOND)}
+    caps = dict.fromkeys((FIRST, SECOND), memory.CONTEXT_BYTES + room_bytes)
     with pytest.raises(OutOfMemory, match=r"cuda:0: .* of weights planned, at most .* allowed"):
         large.load(spread, caps=caps)
     for card in range(2):
@@ -214,7 +215,11 @@ def test_a_cap_that_is_large_enough_is_kept_to_while_answering(large):
 
 def test_beyond_its_cap_an_answer_fails_and_the_next_one_does_not(large):
     backend = large.load(single, caps={FIRST: memory.CONTEXT_BYTES + large.planned({"": FIRST})[FIRST] + 96 * MIB})
-    hook = backend._model.register_forward_pre_hook(lambda *_: torch.empty(256 * MIB, device=FIRST).fill_(1) and None)
+
+    def take(*_):
+        torch.empty(256 * MIB, dtype=torch.uint8, device=FIRST)
+
+    hook = backend._model.register_forward_pre_hook(take)
     with pytest.raises(torch.OutOfMemoryError):
         ask(backend)
     hook.remove()
@@ -255,7 +260,7 @@ def test_a_parked_model_leaves_the_cards_and_comes_back_with_the_same_answer(lar
         for device, size in backend.facts.resident_bytes.items():
             if device != MAIN:
                 assert parked[device].allocated <= before[device].allocated - size
-                assert parked[device].reserved < 64 * MIB
+                assert parked[device].reserved <= before[device].reserved - 0.8 * size
         backend.resume()
         assert ask(backend) == said
     assert backend.memory()[FIRST].allocated < before[FIRST].allocated + 16 * MIB

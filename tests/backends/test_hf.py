@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -150,6 +151,38 @@ def test_a_picture_longer_than_the_model_is_given_is_made_smaller_in_proportion(
     backend = loaded(llava)
     assert backend._prompter._image(picture(width=4000, height=10)).size == (1568, 4)
     assert backend._prompter._image(picture(width=40, height=30)).size == (40, 30)
+
+
+# --- memory
+
+
+def test_what_the_process_holds_is_told_by_the_plans_names(backend):
+    held = backend.memory()
+    assert held.keys() == {"cpu"}
+    assert backend.facts.resident_bytes["cpu"] < held["cpu"].allocated <= held["cpu"].peak
+
+
+def test_a_parked_model_does_not_answer_until_it_is_resumed(backend):
+    said = ask(backend)[0]
+    backend.park()
+    with pytest.raises(RuntimeError, match="parked"):
+        ask(backend)
+    assert backend.memory().keys() == {"cpu"}
+    backend.resume()
+    assert ask(backend)[0] == said
+
+
+def test_two_loads_of_one_process_wait_for_each_other(tmp_path):
+    directories = [
+        save_cogvlm(tmp_path / "one", tie_word_embeddings=True, published=False),
+        save_llava(tmp_path / "two"),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        backends = list(pool.map(loaded, directories * 4))
+    assert "no_tie" not in PreTrainedModel.tie_weights.__name__
+    assert torch.get_default_dtype() == torch.float32
+    for number in range(2):
+        assert len({ask(backend)[0] for backend in backends[number::2]}) == 1
 
 
 # --- answers
