@@ -271,13 +271,15 @@ def test_a_plan_that_does_not_fit_shows_its_arithmetic_and_returns_two(capsys):
     assert plan["shortfall_bytes"] > 300 * 10**9
 
 
-def test_a_second_model_is_planned_on_what_the_first_leaves(capsys):
+def test_models_that_fit_alone_but_not_together_are_refused_unless_they_may_take_turns(capsys):
     big = "fake?parameters=4000000000"
     asked = ["--plan", "--json", "--assume", "24GiB", "--model", big, "--model", f"grounding={big}&tokens=1"]
     assert main(asked, {}) == 2
     plan = json.loads(capsys.readouterr().out)
-    assert plan["fits"] is True
-    assert [other["fits"] for other in plan["others"]] == [False]
+    assert [each["fits"] for each in (plan, *plan["others"])] == [False, False]
+    assert plan["shortfall_bytes"] == 2 * 16 * 10**9 + 2 * 768 * 2**20 - 24 * 2**30
+    assert {"flags": "--dtype bfloat16", "fits": True} == {k: plan["suggestions"][0][k] for k in ("flags", "fits")}
+    assert main([*asked, "--dtype", "bfloat16"], {}) == 0
 
 
 def test_a_taken_port_ends_the_program_before_a_model_is_loaded():

@@ -17,41 +17,42 @@ from demo.engine.plans import Flags, ReplicaPlan
 from demo.engine.site import Site, emptiest, grid
 
 
-def arrange(pipeline: Pipeline, site: Site, flags: Flags) -> list[ReplicaPlan]:
-    """All replicas of the plan; none where the model does not fit."""
+def arrange(pipeline: Pipeline, site: Site, flags: Flags, *, is_even: bool = True) -> list[ReplicaPlan]:
+    """All replicas of the plan; none where the model does not fit. Uneven splits are found in less time."""
     shape = grid(flags.placement)
     if not site.cards:
         return _some(_in_main_memory(pipeline, site))
     if shape is not None:
         rows, columns = shape
-        replicas = in_groups(pipeline, site.cards, size=columns, most=rows)
+        replicas = in_groups(pipeline, site.cards, size=columns, most=rows, is_even=is_even)
         return replicas if len(replicas) == rows else []
     if flags.placement == "replicate":
         return on_each(pipeline, site.cards)
-    several = _as_many_as_fit(pipeline, site.cards) if flags.placement == "auto" else []
-    return several or _some(arrange_one(pipeline, site, flags))
+    several = _as_many_as_fit(pipeline, site.cards, is_even=is_even) if flags.placement == "auto" else []
+    return several or _some(arrange_one(pipeline, site, flags, is_even=is_even))
 
 
-def arrange_one(pipeline: Pipeline, site: Site, flags: Flags) -> ReplicaPlan | None:
+def arrange_one(pipeline: Pipeline, site: Site, flags: Flags, *, is_even: bool = True) -> ReplicaPlan | None:
     """One replica on the cards that the placement takes; with layers in main memory only where it must and may."""
     cards = [emptiest(site.cards)] if flags.placement == "single" else site.cards
     if flags.placement == "single":
         replica = on_one(pipeline, cards[0])
     elif flags.placement == "shard":
-        replica = split(pipeline, cards)
+        replica = split(pipeline, cards, is_even=is_even)
     else:
-        replica = on_one(pipeline, emptiest(cards)) or next(iter(in_groups(pipeline, cards, most=1)), None)
+        groups = in_groups(pipeline, cards, most=1, is_even=is_even)
+        replica = on_one(pipeline, emptiest(cards)) or next(iter(groups), None)
     if replica is None and flags.offload and site.main_memory is not None:
-        replica = with_spill(pipeline, cards, site.main_memory)
+        replica = with_spill(pipeline, cards, site.main_memory, is_even=is_even)
     return replica
 
 
-def _as_many_as_fit(pipeline: Pipeline, cards: Sequence[Device]) -> list[ReplicaPlan]:
+def _as_many_as_fit(pipeline: Pipeline, cards: Sequence[Device], *, is_even: bool) -> list[ReplicaPlan]:
     """A card that has room for a whole replica gains nothing by sharing one, so these come first."""
     whole = on_each(pipeline, cards)
     taken = {card for replica in whole for card in replica.cards}
     left = [card for card in cards if card.id not in taken]
-    return [*whole, *(in_groups(pipeline, left) if left else ())]
+    return [*whole, *(in_groups(pipeline, left, is_even=is_even) if left else ())]
 
 
 def _in_main_memory(pipeline: Pipeline, site: Site) -> ReplicaPlan | None:

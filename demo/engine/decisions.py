@@ -35,7 +35,7 @@ def refusal(model: ModelFootprint, site: Site, flags: Flags) -> Plan:
     rows, columns = grid(flags.placement) or (1, 1)
     room = site.with_cards(rows * columns) if site.cards else site
     pipeline, dtype = pipeline_for(model, site, flags)
-    short = least(lambda extra: bool(arrange(pipeline, room.grown(extra), flags)), ample(pipeline))
+    short = least(lambda extra: bool(arrange(pipeline, room.grown(extra), flags, is_even=False)), ample(pipeline))
     tried = arrange(pipeline, room.grown(short), flags)[0]
     return described(made_plan(model, dtype, flags, (), tried=tried, short=short), site)
 

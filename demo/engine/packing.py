@@ -52,7 +52,8 @@ def pack(pipelines: Sequence[Pipeline], site: Site, flags: Flags, *, is_thorough
 def _whole(pipelines: Sequence[Pipeline], cards: Sequence[Device], *, wanted: int) -> Packed:
     """Whole replicas, at most one of a model on a card: ``wanted`` of each, or for 0 as many as fit.
 
-    As many means that the model with the fewest has the most it can have, and then that all together are the most.
+    As many means that the model with the fewest has the most it can have, then that all together are the most,
+    then that they are alike.
     """
     limit = wanted or len(cards)
     # replicas of each model -> on which cards they are
@@ -66,7 +67,7 @@ def _whole(pipelines: Sequence[Pipeline], cards: Sequence[Device], *, wanted: in
                 if max(more) <= limit:
                     after.setdefault(more, (*chosen, subset))
         known = after
-    best = max(known, key=lambda counts: (min(counts), sum(counts), counts))
+    best = max(known, key=lambda counts: (min(counts), sum(counts), sorted(counts), counts))
     if min(best) < (wanted or 1):
         return []
     placed: Packed = [[] for _ in pipelines]

@@ -1,6 +1,6 @@
 """How the replicas of one model go onto cards: whole, split over several, or partly in main memory.
 
-Owns the search. It is exact up to `MOST_STATES` ways to take some of the cards (ten cards that all differ, or
+Owns the search. It is exact up to `MOST_STATES` ways to take some of the cards (eight cards that all differ, or
 hundreds of equal ones); beyond that, cards count as slightly smaller until they are alike. Cards of the same size
 are taken in the order of their numbers, so that the order in which they are listed decides nothing.
 """
@@ -17,8 +17,8 @@ from demo.engine.devices import Device
 from demo.engine.pipeline import RESERVE_BYTES, Part, Pipeline
 from demo.engine.plans import Load, ReplicaPlan
 
-MOST_STATES = 1024
-FINENESS = 2**24  # steps in which the fullest card's fraction is searched
+MOST_STATES = 256
+FINENESS = 2**20  # steps in which the fullest card's fraction is searched
 
 State = tuple[int, ...]  # how many cards of each size
 Reached = dict[State, tuple[int, int]]
@@ -79,16 +79,17 @@ def on_each(pipeline: Pipeline, cards: Sequence[Device]) -> list[ReplicaPlan]:
     return [replica for replica in placed if replica is not None]
 
 
-def split(pipeline: Pipeline, cards: Sequence[Device]) -> ReplicaPlan | None:
+def split(pipeline: Pipeline, cards: Sequence[Device], *, is_even: bool = True) -> ReplicaPlan | None:
     """One replica over cards, some of which may stay empty, such that the fullest one's fraction is the least.
 
     What follows the first card's stretch is then spread in the same way over the others, and so on, so that the ones
-    behind a card that has to be full are not.
+    behind a card that has to be full are not. Where it need not be even, any way that fits will do, which takes much
+    less time to find.
     """
     rack, start = Rack.of(cards), 0
     pieces: list[tuple[Device, int, int]] = []
     while start < len(pipeline):
-        reached = _most_even(pipeline, rack, start)
+        reached = _most_even(pipeline, rack, start) if is_even else _within(pipeline, rack, start)
         if reached is None:
             return None
         kind, stop = _first_stretch(rack, reached, start)
@@ -108,7 +109,12 @@ def stretched(pipeline: Pipeline, pieces: Sequence[tuple[Device, int, int]]) -> 
 
 
 def in_groups(
-    pipeline: Pipeline, cards: Sequence[Device], *, size: int | None = None, most: int | None = None
+    pipeline: Pipeline,
+    cards: Sequence[Device],
+    *,
+    size: int | None = None,
+    most: int | None = None,
+    is_even: bool = True,
 ) -> list[ReplicaPlan]:
     """As many replicas as fit, or at most ``most``, each over a group of cards of its own.
 
@@ -123,18 +129,20 @@ def in_groups(
         groups = [state for state in enough if sum(state) == size]
     chosen = _most_groups(rack, sorted(groups), most=most or sum(rack.counts))
     numbers = {card.id: card.index or 0 for card in cards}
-    splits = (split(pipeline, dealt) for dealt in rack.deal(chosen))
+    splits = (split(pipeline, dealt, is_even=is_even) for dealt in rack.deal(chosen))
     placed = (replica for replica in splits if replica is not None)
     return sorted(placed, key=lambda replica: min(numbers[card] for card in replica.cards))
 
 
-def with_spill(pipeline: Pipeline, cards: Sequence[Device], main_memory: Device) -> ReplicaPlan | None:
+def with_spill(
+    pipeline: Pipeline, cards: Sequence[Device], main_memory: Device, *, is_even: bool = True
+) -> ReplicaPlan | None:
     """One replica over cards with as few of its layers in main memory as it takes."""
     for count in range(1, pipeline.num_spillable + 1):
         spilt = pipeline.spill(count)
         if spilt.parts[0].spilled_bytes + RESERVE_BYTES["cpu"] > main_memory.free_bytes:
             return None
-        replica = split(spilt, cards)
+        replica = split(spilt, cards, is_even=is_even)
         if replica is not None:
             return _with_main_memory(replica, spilt.parts[0], main_memory)
     return None
@@ -177,20 +185,26 @@ def _reach(pipeline: Pipeline, rack: Rack, start: int = 0) -> Reached:
     return reached
 
 
+def _within(pipeline: Pipeline, rack: Rack, start: int) -> Reached | None:
+    """The search's outcome; None where the cards are too small."""
+    reached = _reach(pipeline, rack, start)
+    return reached if reached[rack.counts][0] == len(pipeline) else None
+
+
 def _most_even(pipeline: Pipeline, rack: Rack, start: int) -> Reached | None:
     """The search's outcome with the cards as small as can be, all by the same factor; None where they are too small."""
-    reached = _reach(pipeline, rack, start)
-    if reached[rack.counts][0] < len(pipeline):
+    reached = _within(pipeline, rack, start)
+    if reached is None:
         return None
     low, high = 0, FINENESS  # in ``high`` parts of `FINENESS` it fits
     while high - low > 1:
         middle = (low + high) // 2
         smaller = replace(rack, sizes=tuple(size * middle // FINENESS for size in rack.sizes))
-        found = _reach(pipeline, smaller, start)
-        if found[rack.counts][0] == len(pipeline):
-            high, reached = middle, found
-        else:
+        found = _within(pipeline, smaller, start)
+        if found is None:
             low = middle
+        else:
+            high, reached = middle, found
     return reached
 
 
