@@ -14,9 +14,9 @@ from demo.engine.shape import Shape
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 FLOAT = 4
-# Words of four bytes that choosing a token takes for each score: the scores in float32, generate's copy, their
-# division by the temperature, their sorting (values, and places of eight bytes), its softmax and running sum.
-WORDS_PER_SCORE = 8
+# Words of four bytes that choosing a token takes for each score, sampling by top-p: the scores in float32, generate's
+# copy, their division by the temperature, their sorting (values, and places of eight bytes), softmax and running sum.
+WORDS_PER_SCORE = 10
 # MLP-wide tensors alive at once, by activation: in and out of the function; one more where it is made of products.
 ACT_BUFFERS: Mapping[str, int] = {"quick_gelu": 3, "silu": 3, "swish": 3}  # silu stands in gated MLPs only
 
@@ -26,7 +26,7 @@ def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
     if not shape.patches:
         return 0
     moments = (_tower_attention(shape, dtype, attn), _tower_mlp(shape, dtype), _projector(shape, dtype))
-    return _pixels(shape, dtype) + _tower_layers(shape, dtype) + max(moments)
+    return _pixels(shape, dtype) + max(moments)
 
 
 def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
@@ -37,7 +37,8 @@ def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
         _attention(shape, dtype, attn),
         _mlp(shape, dtype, attn),
     )
-    return _pixels(shape, dtype) + _features(shape, dtype) + _mask(shape, dtype, attn) + max(moments)
+    held = _pixels(shape, dtype) + _features(shape, dtype) + _factors(shape, dtype) + _mask(shape, dtype, attn)
+    return held + max(moments)
 
 
 def logits_bytes(shape: Shape) -> int:
@@ -51,43 +52,47 @@ def _pixels(shape: Shape, dtype: str) -> int:
     return shape.all_patches * shape.patch_values * ITEM_BYTES[dtype]
 
 
-def _tower_layers(shape: Shape, dtype: str) -> int:
-    kept = shape.vision_layers if shape.keeps_tower_layers else 0
-    return kept * shape.all_patches * shape.vision_hidden * ITEM_BYTES[dtype]
-
-
 def _tower_attention(shape: Shape, dtype: str, attn: str) -> int:
     """Stream and its norm; queries, keys and values; the result, and its copy with the heads side by side (7 W).
 
-    Towers for pictures of any size turn queries and keys in float32: both cast, one of them turned, and of the other
-    the two products and the turned half that one of them was made of (5 W and 6 W of float32 with the stream).
+    Towers for pictures of any size turn queries and keys in float32, beside stream, norm and what is to be turned
+    (5 W): both cast, one of them turned, and of the other two products and the half-turned that one was made of (6 W).
+    The factors are as wide as a head, and there are two of them.
     """
     width, item = shape.all_patches * shape.vision_hidden, ITEM_BYTES[dtype]
-    turned = width * (5 * item + 6 * FLOAT) if shape.is_any_size else 0
-    scores = 0
+    moments = [7 * width * item]
+    if shape.is_any_size:
+        moments.append(5 * width * item + 6 * width * FLOAT + 2 * width // max(1, shape.vision_heads) * FLOAT)
     if attn == "eager":  # pictures of any size attend one after the other, the others in one batch
         pictures = 1 if shape.is_any_size else shape.pictures
-        scores = pictures * shape.vision_heads * shape.picture_patches**2 * _score_bytes(dtype)
-    return max(7 * width * item + scores, turned)
+        before = (5 if shape.has_experts else 7) * width * item  # CogVLM's layers norm what comes out, not what goes in
+        moments.append(before + pictures * shape.vision_heads * shape.picture_patches**2 * _score_bytes(dtype))
+    return max(moments)
 
 
 def _tower_mlp(shape: Shape, dtype: str) -> int:
-    """The layer's input, the stream and its norm (3 W), and what is as wide as the MLP."""
+    """The layer's input, the stream and its norm (3 W), the patches' embeddings (W), and what is as wide as the MLP."""
+    stream = (3 if shape.has_experts else 4) * shape.vision_hidden
     inner = ACT_BUFFERS.get(shape.vision_act, 2) * shape.vision_intermediate
-    return shape.all_patches * (3 * shape.vision_hidden + inner) * ITEM_BYTES[dtype]
+    return shape.all_patches * (stream + inner) * ITEM_BYTES[dtype]
 
 
 def _projector(shape: Shape, dtype: str) -> int:
     """From the tower's output (W) to the prompt's tokens. CogVLM's is a gated MLP as wide as the decoder's (3 I)."""
     tokens = shape.picture_tokens * shape.pictures
     inner = 3 * shape.intermediate if shape.has_experts else shape.hidden
-    numbers = shape.all_patches * shape.vision_hidden + tokens * (2 * shape.hidden + inner)
-    return numbers * ITEM_BYTES[dtype]
+    return (shape.all_patches * shape.vision_hidden + tokens * (shape.hidden + inner)) * ITEM_BYTES[dtype]
 
 
 def _features(shape: Shape, dtype: str) -> int:
-    """The pictures' tokens: most models keep them while the decoder runs, CogVLM does not."""
-    return 0 if shape.has_experts else shape.picture_tokens * shape.pictures * shape.hidden * ITEM_BYTES[dtype]
+    """What the tower gave, its projection and that of all pictures together: CogVLM drops them before the decoder."""
+    numbers = shape.all_patches * shape.vision_hidden + 2 * shape.picture_tokens * shape.pictures * shape.hidden
+    return 0 if shape.has_experts else numbers * ITEM_BYTES[dtype]
+
+
+def _factors(shape: Shape, dtype: str) -> int:
+    """Cosines and sines of the positions, as wide as a head, for all layers."""
+    return 2 * shape.context * shape.query_width // max(1, shape.heads) * ITEM_BYTES[dtype]
 
 
 def _mask(shape: Shape, dtype: str, attn: str) -> int:
@@ -125,9 +130,9 @@ def _attention(shape: Shape, dtype: str, attn: str) -> int:
     """
     query, kv, item = shape.query_width, shape.kv_width, ITEM_BYTES[dtype]
     held = query + 2 * kv + query + kv if shape.has_experts else query
-    numbers = (_stream(shape) + 1) * shape.hidden + held + 2 * query
+    numbers = (_stream(shape) + 1) * shape.hidden + held
     if attn != "eager":
-        return shape.context * numbers * item
+        return shape.context * (numbers + 2 * query) * item
     repeated = 2 * query if query > kv else 0
     return shape.context * (numbers + repeated) * item + shape.heads * shape.context**2 * _score_bytes(dtype)
 

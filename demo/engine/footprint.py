@@ -6,16 +6,15 @@ nothing of devices or placements, and imports no framework. Bytes are integers.
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.engine import activations, outline
+from demo.engine import activations, outline, published
 from demo.engine.activations import ITEM_BYTES
-from demo.engine.headers import Stored, read_json, stored_in, total
+from demo.engine.headers import Stored, read_json, stored_in
 from demo.engine.outline import Module, Outline
 from demo.engine.shape import LIMITS, Limits, Shape, shape_of, text_part
 from demo.errors import BrokenCheckpoint
@@ -29,7 +28,6 @@ __all__ = [
     "ModelFootprint",
     "Module",
     "Shape",
-    "cached_directory",
     "measure",
     "of_directory",
     "of_repository",
@@ -41,7 +39,6 @@ __all__ = [
 BYTES_PER_WEIGHT: Mapping[str, float] = {"int8": 1.0, "int4": 0.5 + 4 / 64}
 BYTES_PER_ROW: Mapping[str, int] = {"int8": 4, "int4": 0}
 FAKE_LAYERS = 8
-LOOK_UP_S = 10.0  # the longest that a plan waits for the hub
 # An outline with that many times more or fewer numbers than are stored is that of another model. Smaller differences
 # are weights that a file holds twice, or that the model computes itself.
 MOST_APART = 1.5
@@ -130,72 +127,16 @@ def of_repository(
 
     Only the configuration and the headers are fetched; None where they cannot be had.
     """
-    directory = cached_directory(repository, revision)
+    directory, stored = published.cached_directory(repository, revision), None
     if directory is not None:
         try:
-            if (stored := stored_in(directory)) is not None:
-                return _footprint(directory, name, stored, limits, outline)
+            stored = stored_in(directory)
         except BrokenCheckpoint:
             log.info("The download of %s was broken off; its worker completes it", name)
-    commit, names = _looked_up(repository, revision)
-    if commit is not None and "config.json" in names:
-        files = [name for name in ("preprocessor_config.json", "config.json") if name in names]
-        directory = _fetched(repository, commit, files) or directory
-    if directory is None:
-        return None
-    has_headers = commit is not None and any(file.endswith(".safetensors") for file in names)
-    stored = _stored_on_hub(repository, commit) if has_headers else None
-    return _footprint(directory, name, stored, limits, outline)
-
-
-def cached_directory(repository: str, revision: str | None) -> Path | None:
-    """Where the hub's cache has a repository's files; None if it does not, and some may still be missing."""
-    hub = importlib.import_module("huggingface_hub")
-    cached = hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    return Path(cached).parent if isinstance(cached, str) else None
-
-
-def _looked_up(repository: str, revision: str | None) -> tuple[str | None, list[str]]:
-    """The commit that a repository is at, and the names of its files; (None, []) where the hub does not say.
-
-    Asked first, for it is the one question that the hub's client does not repeat for half a minute without a network.
-    """
-    hub = importlib.import_module("huggingface_hub")
-    try:
-        found = hub.HfApi().model_info(repository, revision=revision, timeout=LOOK_UP_S)
-    except _hub_errors() as error:
-        log.info("%s cannot be looked up on the hub (%s)", repository, type(error).__name__)
-        return None, []
-    return found.sha, [file.rfilename for file in found.siblings or ()]
-
-
-def _fetched(repository: str, commit: str, names: Sequence[str]) -> Path | None:
-    """The cache's folder of a repository, now with these small files in it."""
-    hub = importlib.import_module("huggingface_hub")
-    try:
-        paths = [Path(hub.hf_hub_download(repository, name, revision=commit)) for name in names]
-    except _hub_errors() as error:
-        log.info("The configuration of %s cannot be fetched (%s)", repository, type(error).__name__)
-        return None
-    return paths[-1].parent
-
-
-def _stored_on_hub(repository: str, commit: str | None) -> Stored | None:
-    hub = importlib.import_module("huggingface_hub")
-    try:
-        found = hub.get_safetensors_metadata(repository, revision=commit)
-    except _hub_errors() as error:
-        log.info("The headers of %s cannot be read (%s)", repository, type(error).__name__)
-        return None
-    files = found.files_metadata.values()
-    return total(((t.dtype, t.parameter_count) for t in file.tensors.values()) for file in files)
-
-
-def _hub_errors() -> tuple[type[Exception], ...]:
-    """What may go wrong there. None of it is the planner's to tell: the worker meets it again, and says what to do."""
-    errors = importlib.import_module("huggingface_hub.errors")
-    parsing = errors.NotASafetensorsRepoError, errors.SafetensorsParsingError
-    return (*parsing, errors.HTTPError, OSError, ValueError)  # the transport's root, whichever library that is
+    if stored is None:
+        fetched, stored = published.preview(repository, revision)
+        directory = fetched or directory
+    return _footprint(directory, name, stored, limits, outline) if directory else None
 
 
 def _of_fake(spec: ModelSpec) -> ModelFootprint:

@@ -46,12 +46,10 @@ class Shape:
     max_pictures: int = 1  # that the demo keeps of a conversation
     merge: int = 1  # patches that become one token
     vision_heads: int = 0
-    vision_layers: int = 0
     patch_values: int = 0  # numbers in one patch as it goes in: channels x pixels (x frames)
     vision_act: str = "gelu"
     has_experts: bool = False  # picture tokens and words go through weights of their own (CogVLM)
     is_any_size: bool = False  # pictures keep their shape: patches of all of them are one sequence
-    keeps_tower_layers: bool = False  # what every layer of the tower gave is kept, for one of them is read (LLaVA)
     keeps_one_logit: bool = True  # generation computes scores for the last position only
 
     @property
@@ -105,12 +103,10 @@ def shape_of(
         max_pictures=1 if has_experts else limits.pictures,
         merge=merge**2,
         vision_heads=_number(vision, "num_attention_heads", "num_heads"),
-        vision_layers=_number(vision, "num_hidden_layers", "depth"),
         patch_values=patch * patch * channels * (_number(vision, "temporal_patch_size") or 1),
         vision_act=str(vision.get("hidden_act", "gelu")),
         has_experts=has_experts,
         is_any_size=bool(patch) and not side,
-        keeps_tower_layers=config.get("vision_feature_layer", -1) != -1,
         keeps_one_logit=keeps_one_logit,
     )
 

@@ -7,7 +7,8 @@ import pytest
 
 from demo.catalog import resolve
 from demo.config import ModelChoice
-from demo.engine.footprint import ModelFootprint, Shape, cached_directory, measure, of_directory, shape_of
+from demo.engine.footprint import ModelFootprint, Shape, measure, of_directory, shape_of
+from demo.engine.published import cached_directory
 from demo.errors import BrokenCheckpoint
 
 ITEM = {"F32": 4, "BF16": 2, "F16": 2, "I64": 8, "U8": 1}
