@@ -76,7 +76,7 @@ def write(shapes: Sequence[Path], out: Path, *, layers: int | None, jobs: int) -
     ]
 
 
-def prepare(shape: Path, directory: Path, *, layers: int | None) -> list[Shard]:
+def prepare(shape: Path, directory: Path, *, layers: int | None = None, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     """Write everything but the weights, and say what weights there are to write."""
     directory.mkdir(parents=True, exist_ok=True)
     for file in shape.glob("*.json"):
@@ -86,7 +86,7 @@ def prepare(shape: Path, directory: Path, *, layers: int | None) -> list[Shard]:
     config = config_of(directory)
     letters = vocabulary.save(config, directory)
     tensors = list(_tensors(on_meta(config), letters))
-    shards = list(_shards(directory, tensors, config.dtype or torch.bfloat16))
+    shards = list(_shards(directory, tensors, config.dtype or torch.bfloat16, shard_bytes))
     weights = {tensor.name: shard.path.name for shard in shards for tensor in shard.tensors}
     total = {"total_size": sum(shard.num_bytes for shard in shards)}
     (directory / INDEX).write_text(json.dumps({"metadata": total, "weight_map": weights}), encoding="utf-8")
@@ -160,11 +160,11 @@ def _tensors(model: Any, letters: Sequence[int]) -> Iterator[Tensor]:
         yield Tensor(name, tuple(value.shape), filling, tuple(letters) if value is head else None)
 
 
-def _shards(directory: Path, tensors: Sequence[Tensor], dtype: torch.dtype) -> Iterator[Shard]:
+def _shards(directory: Path, tensors: Sequence[Tensor], dtype: torch.dtype, most: int) -> Iterator[Shard]:
     groups: list[list[Tensor]] = [[]]
     filled = 0
     for tensor in tensors:
-        if groups[-1] and filled + tensor.numel * dtype.itemsize > SHARD_BYTES:
+        if groups[-1] and filled + tensor.numel * dtype.itemsize > most:
             groups.append([])
             filled = 0
         groups[-1].append(tensor)

@@ -23,13 +23,15 @@ from typing import Any
 
 from demo.config import EngineConfig
 from demo.engine.events import Done, Token
-from demo.engine.manager import ManagerSnapshot, ModelManager, measure, resolve_roles
-from demo.errors import DemoError
+from demo.engine.footprint import measure
+from demo.engine.manager import ManagerSnapshot, ModelManager, resolve_roles
+from demo.errors import ContextTooLong, DemoError
 from demo.types import GenerateRequest, Message, Picture, Sampling, Size, Usage
 
 FULL_ANSWER = 64  # tokens, the last of the planned context
 SHORT_ANSWER = 128
-LETTERS = "How quickly do daft jumping zebras vex? "  # a letter is a token of the benchmark's checkpoints
+QUESTION = "What is this?"
+LETTERS = " How quickly do daft jumping zebras vex?"  # a letter is a token of the benchmark's checkpoints
 SAMPLE_S = 0.05
 SETTLE_S = 1.5  # a worker says what it holds after an answer, about once a second at most
 POLL_S = 0.1
@@ -40,6 +42,7 @@ class Wanted:
     """What to measure."""
 
     config: EngineConfig
+    pictures: int | None  # in the longest conversation; None: as many as are planned for
     picture_px: int
     rounds: int
     ready_s: float
@@ -75,49 +78,69 @@ def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[
     _wait_for_all(manager, wanted.ready_s)
     ready_s = time.perf_counter() - started_s
     count = len(manager.snapshot().replicas)
-    context = planned_context(wanted.config)
+    context = manager.snapshot().plan.context
     picture = _picture(wanted.picture_px)
-    probe = _ask_each(manager, count, "What is this?", picture, tokens=1)[0]
-    room = context - FULL_ANSWER - probe.usage.prompt_tokens
-    text = "What is this?" + "".join(islice(cycle(LETTERS), max(0, room)))
-    full = _ask_each(manager, count, text, picture, tokens=FULL_ANSWER)
+    held = {"loaded": _held(manager)}
+    pictures, used = _most_pictures(manager, count, picture, wanted.pictures or planned_pictures(wanted.config))
+    held["pictures"] = _held(manager)
+    text = QUESTION + "".join(islice(cycle(LETTERS), max(0, context - FULL_ANSWER - used)))
+    full = _ask_each(manager, count, text, pictures, tokens=FULL_ANSWER)
+    held["full"] = _held(manager)
     short = [
         answer
         for _ in range(wanted.rounds)
-        for answer in _ask_each(manager, count, "What is this?", picture, tokens=SHORT_ANSWER)
+        for answer in _ask_each(manager, count, QUESTION, (picture,), tokens=SHORT_ANSWER)
     ]
-    time.sleep(SETTLE_S)
     return {
         "ready_s": ready_s,
         "context": context,
+        "pictures": len(pictures),
         "prompt_tokens": full[0].usage.prompt_tokens,
         "total_tokens": full[0].usage.prompt_tokens + full[0].usage.completion_tokens,
         "prefill_s": statistics.median(answer.usage.first_token_s for answer in full),
         "tokens_per_s_full": statistics.median(answer.usage.tokens_per_s for answer in full),
         "tokens_per_s": statistics.median(answer.usage.tokens_per_s for answer in short) if short else 0.0,
         "answers": sorted({answer.digest for answer in full}) + sorted({answer.digest for answer in short}),
+        "held": held,
         **_placed(manager.snapshot(), watched),
     }
 
 
-def planned_context(config: EngineConfig) -> int:
-    """Tokens of the longest conversation that the plan counts."""
+def planned_pictures(config: EngineConfig) -> int:
+    """How many pictures the longest conversation of the plan holds."""
     footprint = measure(next(iter(resolve_roles(config).values())))
-    if isinstance(footprint, str):
-        raise SystemExit(f"The size of {footprint} is not known: its files are not here.")
-    return footprint.shape.context
+    return 1 if isinstance(footprint, str) else footprint.shape.pictures
+
+
+def _most_pictures(manager: ModelManager, count: int, picture: Picture, most: int) -> tuple[tuple[Picture, ...], int]:
+    """As many pictures as leave room for words, and the tokens that a short question about them takes."""
+    for number in range(most, 1, -1):
+        with contextlib.suppress(ContextTooLong):
+            asked = (picture,) * number
+            return asked, _ask_each(manager, count, QUESTION, asked, tokens=1)[0].usage.prompt_tokens
+    return (picture,), _ask_each(manager, count, QUESTION, (picture,), tokens=1)[0].usage.prompt_tokens
+
+
+def _held(manager: ModelManager) -> list[dict[str, dict[str, int]]]:
+    """What each replica's framework says that it holds of its devices, once it has had the time to say it."""
+    time.sleep(SETTLE_S)
+    replicas = manager.snapshot().replicas
+    return [{device: asdict(memory) for device, memory in replica.memory.items()} for replica in replicas]
 
 
 def _placed(snapshot: ManagerSnapshot, watched: ProcessMemory) -> dict[str, object]:
     plan = snapshot.plan
-    planned: dict[str, int] = {}
-    for replica in snapshot.replicas:
-        for device, size in replica.planned.items():
-            planned[device] = planned.get(device, 0) + size
+    parts: dict[str, dict[str, int]] = {}
+    for replica in plan.replicas:
+        for device, load in replica.loads.items():
+            there = parts.setdefault(device, dict.fromkeys(asdict(load), 0))
+            parts[device] = {name: there[name] + size for name, size in asdict(load).items()}
     return {
         "placement": plan.placement,
+        "dtype": plan.dtype,
         "plan": plan.to_json(),
-        "planned": planned,
+        "planned": {device: sum(sizes.values()) for device, sizes in parts.items()},
+        "planned_parts": parts,
         "process_peak": dict(watched.peaks),
         "card_growth": watched.growth(),
         "replicas": [
@@ -147,9 +170,11 @@ def _wait_for_all(manager: ModelManager, ready_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def _ask_each(manager: ModelManager, count: int, text: str, picture: Picture, *, tokens: int) -> list[Answer]:
+def _ask_each(
+    manager: ModelManager, count: int, text: str, pictures: tuple[Picture, ...], *, tokens: int
+) -> list[Answer]:
     """The same question to every replica at once: the queue gives each the next that is free."""
-    message = Message("user", text, (picture,))
+    message = Message("user", text, pictures)
 
     def ask(number: int) -> Answer:
         name = f"{time.perf_counter_ns()}-{number}"

@@ -37,6 +37,8 @@ def one_child(options: argparse.Namespace, directory: Path, placement: str, cap:
     arguments = ["-m", "benchmarks.placement", "one", "--dir", str(directory), "--placement", placement]
     arguments += ["--picture-px", str(options.picture_px), "--rounds", str(options.rounds)]
     arguments += ["--ready-s", str(options.limit_s * 0.8)]
+    if options.pictures is not None:
+        arguments += ["--pictures", str(options.pictures)]
     if options.devices:
         arguments += ["--devices", options.devices]
     if cap is not None:
@@ -55,7 +57,8 @@ def measure_one(options: argparse.Namespace) -> None:
     config = EngineConfig(
         (ModelChoice(str(options.dir)),), placement=options.placement, devices=cards, max_memory=capped
     )
-    print(json.dumps(measure_placement(Wanted(config, options.picture_px, options.rounds, options.ready_s))))
+    wanted = Wanted(config, options.pictures, options.picture_px, options.rounds, options.ready_s)
+    print(json.dumps(measure_placement(wanted)))
 
 
 def run(options: argparse.Namespace) -> Row:
@@ -89,7 +92,7 @@ def verdicts(row: Row) -> dict[str, Row]:
         error = None if not taken else 100 * (planned - taken) / taken
         holds = {
             "allocator_peak": sum(r["allocator"].get(device, {}).get("peak", 0) for r in row["replicas"]),
-            "planned_weights": sum(r["planned_weights"].get(device, 0) for r in row["replicas"]),
+            "parts": row["planned_parts"][device],
             "resident": sum(r["resident"].get(device, 0) for r in row["replicas"]),
         }
         is_close = error is not None and UNDER <= error <= OVER
@@ -108,7 +111,8 @@ def equal_answers(rows: Sequence[Row]) -> dict[str, bool]:
 
 def table(rows: Sequence[Row]) -> str:
     lines = [
-        "| model | placement | device | planned | taken | error | allocator | weights planned | resident | loads "
+        "| model | placement | device | planned | taken | error | allocator | weights, KV, activations, reserve "
+        "| resident | loads "
         "| load, s | prefill, s | tokens/s | context | answers |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -127,9 +131,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(found: Row) -> str:
     error = "?" if found["error_percent"] is None else f"{found['error_percent']:+.1f} %"
-    names = ("allocator_peak", "planned_weights", "resident")
-    sizes = [_gib(found[name]) for name in names]
-    return " | ".join([_gib(found["planned"]), _gib(found["taken"]), error, *sizes])
+    parts = " + ".join(_gib(size) for size in found["parts"].values())
+    sizes = [_gib(found["planned"]), _gib(found["taken"]), error, _gib(found["allocator_peak"])]
+    return " | ".join([*sizes, parts, _gib(found["resident"])])
 
 
 def _gib(size: int | None) -> str:
@@ -224,7 +228,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for command in (all_, seed, child):
         command.add_argument("--dir", type=Path, required=True, help="where the models are")
         command.add_argument("--devices", help="cards, like 0,1; all by default")
-        command.add_argument("--picture-px", type=int, default=1568, help="side of the picture that is asked about")
+        command.add_argument("--pictures", type=int, help="in the longest conversation; as many as planned by default")
+        command.add_argument("--picture-px", type=int, default=1568, help="side of the pictures")
         command.add_argument("--rounds", type=int, default=2, help="short answers for the speed")
     for command in (all_, seed):
         command.add_argument("--limit-s", type=float, default=240.0, help="most that one measurement may take")

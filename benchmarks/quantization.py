@@ -43,23 +43,27 @@ SPEED_ROUNDS = 3
 
 def draw(options: argparse.Namespace) -> Row:
     """Scenes of each of the evaluation's sets, with the prompts of each, into one file."""
+    from training.bank import Bank, Photos
+
+    store(Bank.load(), Photos.load(), options.scenes, options.out)
+    return {"benchmark": "quantization, draw", "scenes": options.scenes, "bytes": options.out.stat().st_size}
+
+
+def store(bank: Any, photos: Any, count: int, path: Path) -> None:
     import torch
 
     from training import evaluate, sets
-    from training.bank import Bank, Photos
 
-    bank, photos = Bank.load(), Photos.load()
     stored: dict[str, np.ndarray] = {}
     for number, (name, config) in enumerate(sets.tests(bank, photos).items()):
         seed = evaluate.SEED + 1_000_000 * number
-        album = evaluate.draw(bank, photos, config, count=options.scenes, seed=seed, device=torch.device("cpu"))
+        album = evaluate.draw(bank, photos, config, count=count, seed=seed, device=torch.device("cpu"))
         chains = [[_plain(prompt) for prompt in chain] for chain in evaluate.prompts(album, bank, seed=seed)]
         pictures = [_compressed(picture.permute(1, 2, 0).numpy()) for picture in album.pictures]
         stored |= {f"{name}/{i}": np.frombuffer(picture, np.uint8) for i, picture in enumerate(pictures)}
         stored[f"{name}/prompts"] = np.frombuffer(json.dumps(chains).encode(), np.uint8)
-    with options.out.open("wb") as file:
+    with path.open("wb") as file:
         np.savez(file, **stored)
-    return {"benchmark": "quantization, draw", "scenes": options.scenes, "bytes": options.out.stat().st_size}
 
 
 def _plain(prompt: Any) -> Row:
