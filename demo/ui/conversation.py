@@ -27,9 +27,9 @@ class Turn:
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
     remark: str = "Waiting for a free place"
+    before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
     # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
     halt: Event = field(default_factory=Event, compare=False, repr=False)
-    ended: Event = field(default_factory=Event, compare=False, repr=False)  # gradio has told of the stop, once
 
     @property
     def is_open(self) -> bool:
@@ -61,23 +61,21 @@ class Conversation:
         return Conversation(self.turns[:-1])
 
     def asked_again(self) -> Conversation:
-        """The last question as if it had just been asked."""
+        """The last question as if it had just been asked; `not_asked_again` brings its answer back."""
         last = self.last
-        return self if last is None else self.with_last(Turn(last.question, last.pictures))
+        if last is None:
+            return self
+        return self.with_last(Turn(last.question, last.pictures, before=replace(last, before=None)))
+
+    def not_asked_again(self) -> Conversation | None:
+        """With the answer that a retry would have replaced; None where the last question is a new one."""
+        return self.with_last(self.last.before) if self.last is not None and self.last.before is not None else None
 
     def stopped(self) -> Conversation:
         """Close an open turn, in all its versions, keeping what was written."""
         if self.last is not None and self.last.is_open:
             self.last.halt.set()
         return self.settled()
-
-    def takes_end_of_stopped(self) -> bool:
-        """Whether an event that gradio says failed was a stopped turn's, which may be told after the next question."""
-        for turn in self.turns:
-            if turn.halt.is_set() and not turn.ended.is_set():
-                turn.ended.set()
-                return True
-        return False
 
     def settled(self) -> Conversation:
         """The same, but for a version from before the stop, which becomes the stopped one."""

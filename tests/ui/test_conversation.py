@@ -62,16 +62,6 @@ def test_a_version_from_before_the_stop_counts_as_stopped():
     assert conversation(("a",)).is_open
 
 
-def test_the_end_of_a_stopped_answer_is_not_taken_for_a_failure_of_the_next_question():
-    """gradio tells of a stop as it tells of a failure, and on a busy machine after the next question was sent."""
-    stopped = conversation(("a",)).stopped()
-    asked = stopped.asked("b", ())
-    assert asked.is_open
-    assert asked.takes_end_of_stopped()
-    assert not asked.takes_end_of_stopped()  # the next one is b's own
-    assert not conversation(("a",)).takes_end_of_stopped()
-
-
 def test_asking_again_forgets_the_answer_and_keeps_the_question_and_its_picture():
     from dataclasses import replace
 

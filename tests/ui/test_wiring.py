@@ -26,7 +26,7 @@ def events(page):
 
 def test_all_that_reaches_the_model_shares_one_queue_and_one_limit(page):
     queued = [function for function in events(page) if function.queue]
-    assert len(queued) == 7  # send, retry, find, describe and three endpoints
+    assert len(queued) == 6  # answer, find, describe and three endpoints
     assert {function.concurrency_id for function in queued} == {MODEL_EVENTS}
     assert {function.concurrency_limit for function in queued} == {1}
 
@@ -55,9 +55,9 @@ def test_every_stop_cancels_what_the_model_is_asked_by_its_tab(page):
     cancelled = [set(function.cancels) for function in page.fns.values() if function.cancels]
     names = {index: function.name for index, function in page.fns.items()}
     assert sorted(sorted(names[index] for index in indices) for indices in cancelled) == [
-        *[["answer", "retry"]] * 3,  # stop, clear, and the conversation's own clear
-        ["run"],
-        ["run"],
+        *[["answer"]] * 3,  # stop, clear, and the conversation's own clear
+        ["answers"],
+        ["answers"],
     ]
 
 

@@ -1,6 +1,6 @@
 """The chat tab's handlers: a conversation in, the changed conversation out. No gradio, no look.
 
-Owns what sending, retrying, undoing and stopping mean, and what of a conversation the model is shown. The model sees
+Owns what sending, undoing and stopping mean, and what of a conversation the model is shown. The model sees
 the pictures as they were uploaded, never the copies with boxes.
 """
 
@@ -82,13 +82,6 @@ def answer(
                 return
             turn = _merged(turn, step, left_out)
             yield conversation.with_last(turn)
-
-
-def retry(
-    context: UiContext, conversation: Conversation, controls: Controls = ()
-) -> Generator[Conversation, None, None]:
-    """Answer the last question again."""
-    yield from answer(context, conversation.asked_again(), controls)
 
 
 def undo(conversation: Conversation) -> tuple[Conversation, Draft]:

@@ -7,6 +7,7 @@ Owns the translation between `Conversation` and gradio's components. What happen
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
 from demo.ui.reading import readable
+from demo.ui.stops import Stops
 from demo.ui.widgets import (
     SamplingControls,
     example_buttons,
@@ -46,6 +48,7 @@ What an answer points at is drawn on a copy."""
 @dataclass(frozen=True, slots=True)
 class ChatTab:
     conversation: gr.State
+    stops: gr.State
     chatbot: gr.Chatbot
     box: gr.MultimodalTextbox
     notice: gr.HTML
@@ -91,49 +94,55 @@ def _layout(examples: tuple[Example, ...]) -> ChatTab:
         clear = gr.Button("Clear", size="sm")
     shown = example_buttons(examples)
     return ChatTab(
-        gr.State(Conversation(), time_to_live=6 * 3600), chatbot, box, notice, retry, undo, copy, clear,
-        sampling_controls(), shown,
+        gr.State(Conversation(), time_to_live=6 * 3600), gr.State(Stops()), chatbot, box, notice, retry, undo, copy,
+        clear, sampling_controls(), shown,
     )  # fmt: skip
 
 
 def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
-    asking = [tab.conversation, *tab.sampling.inputs]
+    asking = [tab.conversation, tab.stops, *tab.sampling.inputs]
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
     # Counts the accepted questions: its change asks the model, so that a refused one never joins the queue. A gr.State
     # would not do, its change is not told after an event that runs beside the queue.
     accepted = gr.Number(0, visible="hidden")
 
-    def send(value: dict[str, Any] | None, conversation: Conversation, count: float) -> list[Any]:
+    def send(value: dict[str, Any] | None, conversation: Conversation, stops: Stops, count: float) -> list[Any]:
         value = value or {}
         draft = Draft(value.get("text") or "", tuple(value.get("files") or ()))
         try:
-            return [*_view(handlers.accept(context, draft, conversation), Draft()), count + 1]
+            accepted = handlers.accept(context, draft, conversation)
         except DemoError as error:
             return [*_view(conversation, notice=str(error)), count]
+        stops.asked()
+        return [*_view(accepted, Draft()), count + 1]
 
-    def answer(conversation: Conversation, *controls: Any) -> Generator[list[Any], None, None]:
-        yield from _views(handlers.answer(context, conversation, controls))
+    def retry(conversation: Conversation, stops: Stops, count: float) -> list[Any]:
+        stops.asked()
+        return [*_view(conversation.asked_again()), count + 1]
 
-    def retry(conversation: Conversation, *controls: Any) -> Generator[list[Any], None, None]:
-        yield from _views(handlers.retry(context, conversation, controls))
+    def answer(conversation: Conversation, stops: Stops, *controls: Any) -> Generator[list[Any], None, None]:
+        yield from _run(handlers.answer(context, conversation, controls), stops)
 
-    def give_back(conversation: Conversation) -> list[Any]:
-        if conversation.takes_end_of_stopped():  # a stop counts as a failure too
-            return [gr.skip()] * len(tab.outputs) if conversation.is_open else _view(conversation.settled())
-        if not conversation.is_open:  # a retry; the answer that was there still is
-            return _view(conversation, notice=not_taken(context, waiting()))
-        return _view(*handlers.undo(conversation), notice=not_taken(context, waiting()))
+    def give_back(conversation: Conversation, stops: Stops) -> list[Any]:
+        if stops.takes_report():
+            return [gr.skip()] * len(tab.outputs) if stops.is_open else _view(conversation.settled())
+        notice = not_taken(context, waiting())
+        if not conversation.is_open:
+            return _view(conversation, notice=notice)
+        if (kept := conversation.not_asked_again()) is not None:
+            return _view(kept, notice=notice)
+        return _view(*handlers.undo(conversation), notice=notice)
 
-    tab.box.submit(send, [tab.box, tab.conversation, accepted], [*tab.outputs, accepted], **quick_event())
-    answered = accepted.change(answer, asking, tab.outputs, trigger_mode="multiple", **model)
-    again = tab.retry.click(retry, asking, tab.outputs, **model)
-    running = [answered, again]
-    for event in running:
-        event.failure(give_back, tab.conversation, tab.outputs, **quick_event())
-    tab.box.stop(_stop, tab.conversation, tab.outputs, cancels=running, **quick_event())
+    asked = [*tab.outputs, accepted]
+    tab.box.submit(send, [tab.box, tab.conversation, tab.stops, accepted], asked, **quick_event())
+    tab.retry.click(retry, [tab.conversation, tab.stops, accepted], asked, **quick_event())
+    # One event for both: gradio cancels several one after the other, and would meet what was asked for meanwhile.
+    running = accepted.change(answer, asking, tab.outputs, trigger_mode="multiple", **model)
+    running.failure(give_back, [tab.conversation, tab.stops], tab.outputs, **quick_event())
+    tab.box.stop(_stop, [tab.conversation, tab.stops], tab.outputs, cancels=[running], **quick_event())
     tab.undo.click(_undo, tab.conversation, tab.outputs, **quick_event())
     for clears in (tab.clear.click, tab.chatbot.clear):
-        clears(_clear, None, tab.outputs, cancels=running, **quick_event())
+        clears(_clear, tab.stops, tab.outputs, cancels=[running], **quick_event())
     tab.copy.click(None, None, None, js=_COPY_JS)
 
 
@@ -144,7 +153,8 @@ def _filler(context: UiContext, example: Example) -> Any:
 # --- what the events that do not ask the model do
 
 
-def _stop(conversation: Conversation) -> list[Any]:
+def _stop(conversation: Conversation, stops: Stops) -> list[Any]:
+    stops.stopped()
     return _view(conversation.stopped())
 
 
@@ -152,22 +162,26 @@ def _undo(conversation: Conversation) -> list[Any]:
     return _view(*handlers.undo(conversation))
 
 
-def _clear() -> list[Any]:
+def _clear(stops: Stops) -> list[Any]:
+    stops.stopped()
     return _view(Conversation(), Draft())
 
 
 # --- how a conversation looks
 
 
-def _views(steps: Generator[Conversation, None, None]) -> Generator[list[Any], None, None]:
-    """Full views where the buttons change, otherwise only what grows."""
-    was_open: bool | None = None
-    for conversation in steps:
-        if conversation.is_open == was_open:
-            yield [conversation, messages(conversation), *[gr.skip()] * 5]
-        else:
-            yield _view(conversation)
-        was_open = conversation.is_open
+def _run(steps: Generator[Conversation, None, None], stops: Stops) -> Generator[list[Any], None, None]:
+    """An answer's views as long as it is wanted: full ones where the buttons change, otherwise only what grows."""
+    shown = Conversation()
+    with closing(steps), stops.run() as run:
+        for conversation in steps if run.may_begin else ():
+            if not run.is_current:
+                break
+            is_same = conversation.is_open == shown.is_open
+            yield [conversation, messages(conversation), *[gr.skip()] * 5] if is_same else _view(conversation)
+            shown = conversation
+        if run.was_stopped:  # a view that was on its way then may have come after the stop's own
+            yield _view(shown.settled())
 
 
 def _view(conversation: Conversation, draft: Draft | None = None, notice: str = "") -> list[Any]:

@@ -18,6 +18,7 @@ from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
 from demo.ui.reading import readable
+from demo.ui.stops import Stops
 from demo.ui.widgets import model_event, not_taken, quick_event
 
 # from a picture's path, a text and the sampling controls to the steps of an answer
@@ -89,32 +90,46 @@ def wire(
     nothing_found: str,
 ) -> None:
     """Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
-    was_stopped = gr.State(False)  # gradio tells of a stop as of a failure, sooner or later
-    buttons = [was_stopped, result.line, *switch.outputs]
+    stops = gr.State(Stops())
+    buttons = [result.line, *switch.outputs]
 
-    def run(picture: str | None, text: str | None, *controls: Any) -> Generator[list[Any], None, None]:
-        with closing(shown(ask(picture, text, controls))) as steps:
-            for answer in steps:
+    def start(stops: Stops) -> list[Any]:
+        stops.asked()
+        return [markup.line(Answer().remark, "busy"), *_pressed(True)]
+
+    def answers(
+        stops: Stops, picture: str | None, text: str | None, *controls: Any
+    ) -> Generator[list[Any], None, None]:
+        with closing(shown(ask(picture, text, controls))) as steps, stops.run() as run:
+            for answer in steps if run.may_begin else ():
+                if not run.is_current:
+                    break
                 yield [*_parts(answer, nothing_found), *_pressed(answer.state in ("waiting", "answering"))]
+            if run.was_stopped:  # what was on its way then may have come after the stop's own
+                line, *pressed = _stopped()
+                yield [line, *[gr.skip()] * 4, *pressed]
 
-    def refused(is_stopped: bool) -> list[Any]:
-        if is_stopped:
-            return _stopped()
-        return [False, markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+    def stop(stops: Stops) -> list[Any]:
+        stops.stopped()
+        return _stopped()
 
-    started = gr.on(triggers, _started, None, buttons, **quick_event())
+    def failed(stops: Stops) -> list[Any]:
+        if stops.takes_report():
+            return [gr.skip()] * len(buttons) if stops.is_open else _stopped()
+        return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+
+    started = gr.on(triggers, start, stops, buttons, **quick_event())
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
-    running = started.success(run, inputs, [*result.outputs, *switch.outputs], **model)
-    running.failure(refused, was_stopped, buttons, **quick_event())
-    switch.stop.click(_stopped, None, buttons, cancels=[running], **quick_event())
-
-
-def _started() -> list[Any]:
-    return [False, markup.line(Answer().remark, "busy"), *_pressed(True)]
+    # "multiple", as gradio would skip a run while it still waits to hear of the end of the one that was stopped
+    running = started.success(
+        answers, [stops, *inputs], [*result.outputs, *switch.outputs], trigger_mode="multiple", **model
+    )
+    running.failure(failed, stops, buttons, **quick_event())
+    switch.stop.click(stop, stops, buttons, cancels=[running], **quick_event())
 
 
 def _stopped() -> list[Any]:
-    return [True, markup.line("Stopped.", "remark"), *_pressed(False)]
+    return [markup.line("Stopped.", "remark"), *_pressed(False)]
 
 
 def _pressed(is_running: bool) -> list[Any]:

@@ -1,0 +1,82 @@
+"""What one visitor's tab is owed of gradio: the report of each stopped run, which looks like that of a refused one.
+
+gradio tells a page that a run failed when the queue refused it, and also when it was stopped: sometimes at once, on a
+busy machine after the next run was asked for, and over a slow line twice. This counts the stops whose report is still
+to come, so that those are passed over and a refusal is told. It is changed in place by the events of one visitor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal["idle", "asked", "running", "stopped", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run at work."""
+
+    stops: Stops
+    number: int
+    may_begin: bool
+
+    @property
+    def is_current(self) -> bool:
+        """It was not stopped, and no other was asked for since."""
+        return self.stops.phase == "running" and self.stops.number == self.number
+
+    @property
+    def was_stopped(self) -> bool:
+        return self.may_begin and self.stops.phase == "stopped" and self.stops.number == self.number
+
+
+@dataclass(slots=True)
+class Stops:
+    """One visitor's runs on one tab. Each operation is the event of the same name."""
+
+    phase: Phase = "idle"  # of the run that was asked for last
+    number: int = 0  # of that run
+    owed: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """A run is waiting or answering."""
+        return self.phase in ("asked", "running")
+
+    def asked(self) -> None:
+        self.phase = "asked"
+        self.number += 1
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Run]:
+        """The work of the run that was asked for last. Left by an exception, it could not be shown or lost its page."""
+        run = Run(self, self.number, may_begin=self.phase == "asked")
+        if run.may_begin:
+            self.phase = "running"
+        elif self.phase == "stopped":  # before gradio knew of it: no report will come
+            self.owed = max(0, self.owed - 1)
+        left: Phase = "broken"
+        try:
+            yield run
+            left = "idle"
+        finally:
+            if run.is_current:
+                self.phase = left
+
+    def stopped(self) -> None:
+        if self.is_open:
+            self.owed += 1
+        self.phase = "stopped"
+
+    def takes_report(self) -> bool:
+        """Whether a failure that gradio reports is that of a stop; else the run that was asked for last failed."""
+        if self.owed:
+            self.owed -= 1
+            return True
+        if self.phase in ("stopped", "running"):  # once more for the same stop: what runs was not refused
+            return True
+        self.phase = "idle"
+        return False

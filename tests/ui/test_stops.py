@@ -1,0 +1,138 @@
+"""Which of gradio's reports of failed runs is that of a stop; gradio's side of it is played by the tests."""
+
+from collections import deque
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.ui.stops import Stops
+
+
+@pytest.fixture
+def at_work():
+    """Begins the run that was asked for; it is left when the test ends, or by closing what this returns."""
+    with ExitStack() as stack:
+
+        def begin(stops):
+            own = stack.enter_context(ExitStack())
+            run = own.enter_context(stops.run())
+            assert run.may_begin
+            return run, own
+
+        yield begin
+
+
+def stopped_at_work(at_work):
+    stops = Stops()
+    stops.asked()
+    at_work(stops)
+    stops.stopped()
+    return stops
+
+
+def test_the_late_report_of_a_stop_is_not_taken_for_a_refusal_of_the_next_run(at_work):
+    stops = stopped_at_work(at_work)
+    stops.asked()
+    assert stops.takes_report()
+    assert stops.is_open  # the page goes on waiting for the second run
+    assert not stops.takes_report()  # that one is its own: it was refused
+    assert not stops.is_open
+
+
+def test_a_report_that_comes_at_once_is_passed_over_and_the_next_refusal_is_told(at_work):
+    stops = stopped_at_work(at_work)
+    assert stops.takes_report()
+    stops.asked()
+    assert not stops.takes_report()
+
+
+def test_two_stops_in_a_row_are_owed_two_reports(at_work):
+    stops = stopped_at_work(at_work)
+    stops.asked()
+    at_work(stops)
+    stops.stopped()
+    stops.asked()
+    assert [stops.takes_report() for _ in range(3)] == [True, True, False]
+
+
+def test_a_second_report_of_one_stop_does_not_end_the_run_that_works_since(at_work):
+    stops = stopped_at_work(at_work)
+    stops.asked()
+    run, _ = at_work(stops)
+    assert [stops.takes_report() for _ in range(2)] == [True, True]
+    assert run.is_current
+
+
+def test_a_stop_that_comes_when_all_is_written_is_no_failure(at_work):
+    stops = Stops()
+    stops.asked()
+    _, work = at_work(stops)
+    work.close()
+    assert not stops.is_open
+    stops.stopped()
+    assert stops.owed == 0
+    assert stops.takes_report()
+    stops.asked()
+    assert not stops.takes_report()
+
+
+def test_a_run_that_was_stopped_before_gradio_knew_of_it_does_not_begin_and_is_owed_nothing():
+    stops = Stops()
+    stops.asked()
+    stops.stopped()
+    with stops.run() as run:
+        assert not run.may_begin
+        assert not run.was_stopped
+    stops.asked()
+    assert not stops.takes_report()
+
+
+def test_a_run_goes_on_only_while_it_is_the_newest_and_not_stopped(at_work):
+    stops = Stops()
+    stops.asked()
+    first, _ = at_work(stops)
+    assert first.is_current
+    stops.asked()
+    second, _ = at_work(stops)
+    assert (first.is_current, first.was_stopped, second.is_current) == (False, False, True)
+    stops.stopped()
+    assert (first.was_stopped, second.is_current, second.was_stopped) == (False, False, True)
+
+
+def test_a_run_that_gradio_breaks_off_unasked_is_reported():
+    stops = Stops()
+    stops.asked()
+    with pytest.raises(GeneratorExit), stops.run():
+        raise GeneratorExit
+    assert not stops.takes_report()
+
+
+@given(st.lists(st.sampled_from(["run", "end", "stop", "report", "refuse"])))
+def test_however_late_the_reports_come_a_run_is_called_refused_when_it_was(steps):
+    """gradio reports each stop once, some time later; reports come in the order of what they are about."""
+    stops, reports, work = Stops(), deque(), ExitStack()
+
+    def tell():
+        assert stops.takes_report() is (reports.popleft() == "stop")
+
+    for step in steps:
+        if step == "run" and not stops.is_open:
+            work.close()
+            stops.asked()
+            work.enter_context(stops.run())
+        elif step == "end":
+            work.close()
+        elif step == "stop" and stops.is_open:
+            stops.stopped()
+            reports.append("stop")
+        elif step == "report" and reports:
+            tell()
+        elif step == "refuse" and not stops.is_open:
+            stops.asked()
+            reports.append("refusal")
+            while reports:
+                tell()
+    work.close()
+    assert stops.owed == len(reports)
