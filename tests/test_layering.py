@@ -18,7 +18,10 @@ NEVER = [
     ("demo/catalog.py", FRAMEWORKS | {"demo.engine", "demo.ui", "demo.backends"}),
     ("demo/prompts.py", FRAMEWORKS | {"demo.engine", "demo.ui", "demo.backends"}),
     ("demo/grounding", ML | WEB | {"demo.engine", "demo.ui", "demo.api", "demo.backends"}),
-    ("demo/engine/planner.py", FRAMEWORKS | {"demo.backends", "demo.models", "demo.ui", "multiprocessing"}),
+    *(
+        (f"demo/engine/{name}.py", FRAMEWORKS | {"demo.backends", "demo.models", "demo.ui", "multiprocessing"})
+        for name in ("planner", "plans", "decisions", "together", "site", "pipeline", "placing", "arranging", "packing")
+    ),
     ("demo/engine/footprint.py", FRAMEWORKS | {"demo.backends", "demo.models", "demo.ui"}),
     (
         "demo/engine",

@@ -14,6 +14,7 @@ from demo.engine.footprint import ModelFootprint
 from demo.engine.pipeline import RESERVE_BYTES, Pipeline, card_dtype, cpu_dtype, pipeline_of
 from demo.engine.placing import by_number, least
 from demo.engine.plans import Flags, Load, Plan, ReplicaPlan
+from demo.engine.shape import PLANNED_CONTEXT
 from demo.engine.site import Site, grid
 from demo.engine.words import arithmetic, unmeasured
 from demo.errors import ConfigError
@@ -60,10 +61,12 @@ def pipeline_for(model: ModelFootprint, site: Site, flags: Flags) -> tuple[Pipel
 
 
 def planned_for(model: ModelFootprint, flags: Flags) -> ModelFootprint:
-    """The model with the context that is asked for."""
+    """The model with the context that is asked for, but no longer than its own where that is known to be short."""
     if flags.context is None:
         return model
-    return replace(model, shape=replace(model.shape, context=flags.context))
+    own = model.shape.context
+    context = flags.context if own >= PLANNED_CONTEXT else min(flags.context, own)
+    return replace(model, shape=replace(model.shape, context=context))
 
 
 def made_plan(

@@ -185,6 +185,7 @@ def test_a_context_is_planned_for_as_asked():
     assert plan(talker, [card(0, 8 * GIB)]).kv_cache_bytes == GIB // 2
     longer = plan(talker, [card(0, 8 * GIB)], Flags(context=16384))
     assert (longer.kv_cache_bytes, longer.context) == (GIB, 16384)
+    assert plan(model(1, context=2048), [card(0, 8 * GIB)], Flags(context=16384)).context == 2048  # it takes no more
 
 
 # --- layers in main memory
