@@ -43,12 +43,12 @@ class HFBackend:
     """One model, loaded once; see `demo.backends.base.Backend` for the protocol."""
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
-        self._thread = ThreadPoolExecutor(1, "generate", initializer=_set_threads, initargs=(placement.threads,))
+        self._thread = ThreadPoolExecutor(1, "generate", initializer=_prepare_thread, initargs=(placement,))
         directory = hub.fetch_model(spec, progress)
         spec = _settled(spec, directory)
         words = hub.fetch_tokenizer(spec, progress) or directory
         progress("loading weights", None)
-        _set_threads(placement.threads)
+        _prepare_thread(placement)
         loaded = loading.load(spec, directory, words, placement)
         self._model = loaded.model
         self._devices = memory.devices_of(placement)
@@ -144,9 +144,16 @@ def _context(config: Any) -> int | None:
     return context
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        torch.set_num_threads(threads)
+def _prepare_thread(placement: Placement) -> None:
+    """Give the calling thread its share of the cores, and its first card as CUDA's current one.
+
+    A call that names no card would open a context on card 0 otherwise, on top of the replica that lives there.
+    """
+    if placement.threads is not None:
+        torch.set_num_threads(placement.threads)
+    cards = [name for name in memory.devices_of(placement) if name.startswith("cuda")]
+    if cards:
+        torch.cuda.set_device(cards[0])
 
 
 def _seed(seed: int | None) -> None:
