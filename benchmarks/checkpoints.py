@@ -67,8 +67,12 @@ def write(shapes: Sequence[Path], out: Path, *, layers: int | None, jobs: int) -
     started_s = time.perf_counter()
     plans = [prepare(shape, out / shape.name, layers=layers) for shape in shapes]
     shards = sorted((shard for plan in plans for shard in plan), key=lambda shard: -shard.num_bytes)
-    with ProcessPoolExecutor(max(1, min(jobs, len(shards))), mp_context=get_context("spawn")) as pool:
-        list(pool.map(fill, shards))
+    if jobs == 1:
+        for shard in shards:
+            fill(shard)
+    else:
+        with ProcessPoolExecutor(min(jobs, len(shards)), mp_context=get_context("spawn")) as pool:
+            list(pool.map(fill, shards))
     seconds_s = time.perf_counter() - started_s
     return [
         {"model": shape.name, "bytes": sum(shard.num_bytes for shard in plan), "files": len(plan), "all_s": seconds_s}

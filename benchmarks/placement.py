@@ -37,6 +37,7 @@ def one_child(options: argparse.Namespace, directory: Path, placement: str, cap:
     arguments = ["-m", "benchmarks.placement", "one", "--dir", str(directory), "--placement", placement]
     arguments += ["--picture-px", str(options.picture_px), "--rounds", str(options.rounds)]
     arguments += ["--ready-s", str(options.limit_s * 0.8)]
+    arguments += ["--quantize", options.quantize]
     if options.pictures is not None:
         arguments += ["--pictures", str(options.pictures)]
     if options.devices:
@@ -54,9 +55,9 @@ def measure_one(options: argparse.Namespace) -> None:
     cards = tuple(int(number) for number in options.devices.split(",")) if options.devices else None
     there = [device.index for device in detect() if device.index is not None]
     capped = {} if options.cap is None else dict.fromkeys(cards or there, parse_bytes(options.cap))
-    config = EngineConfig(
-        (ModelChoice(str(options.dir)),), placement=options.placement, devices=cards, max_memory=capped
-    )
+    model = (ModelChoice(str(options.dir)),)
+    flags = {"placement": options.placement, "quantize": options.quantize}
+    config = EngineConfig(model, devices=cards, max_memory=capped, **flags)
     wanted = Wanted(config, options.pictures, options.picture_px, options.rounds, options.ready_s)
     print(json.dumps(measure_placement(wanted)))
 
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> Row:
     models = options.model or sorted(path.name for path in options.dir.iterdir() if (path / "config.json").exists())
     cap = None if options.cap is None else parse_bytes(options.cap)
     wanted = [(model, placement) for model in models for placement in options.placement]
-    result = {"benchmark": "placement", "cap": cap, **circumstances(options.commit)}
+    result = {"benchmark": "placement", "cap": cap, "quantize": options.quantize, **circumstances(options.commit)}
     rows: list[Row] = []
 
     def measure(pair: tuple[str, str]) -> None:
@@ -228,6 +229,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for command in (all_, seed, child):
         command.add_argument("--dir", type=Path, required=True, help="where the models are")
         command.add_argument("--devices", help="cards, like 0,1; all by default")
+        command.add_argument("--quantize", default="none", choices=("none", "int8", "int4"))
         command.add_argument("--pictures", type=int, help="in the longest conversation; as many as planned by default")
         command.add_argument("--picture-px", type=int, default=1568, help="side of the pictures")
         command.add_argument("--rounds", type=int, default=2, help="short answers for the speed")
