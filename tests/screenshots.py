@@ -56,12 +56,21 @@ def _look(tab: Tab, name: str, prefix: str) -> None:
     expect(tab.locator(f"#{prefix}-line")).to_contain_text("tokens", timeout=DONE_MS)
 
 
+def status(tab: Tab) -> None:
+    """After an answer, so that there is a speed to show."""
+    tab.fill("#message textarea", "Hello!")
+    _ask(tab, 1)
+    tab.get_by_role("tab", name="Status").click()
+    expect(tab.locator("#panel .card").first).to_be_visible()
+
+
 SHOTS = (
     ("chat", chat, DESK),
     ("grounding", grounding, DESK),
     ("captioning", captioning, DESK),
     ("dark", chat, {**DESK, "color_scheme": "dark"}),
     ("phone", grounding, PHONE),
+    ("status", status, DESK),
 )
 
 

@@ -65,7 +65,8 @@ def may_read(service: Service, request: Request) -> bool:
 
 def _bears(request: Request, key: str) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
+    # Headers come decoded as Latin-1, in which every byte is a character.
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), key.encode())
 
 
 def _refusal() -> Response:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from demo.engine.snapshots import ReplicaSnapshot
 
 SAMPLE_S = 1.0
-IDLE_S = 5.0  # without a look the thread ends; the next look starts another
+IDLE_S = 30.0  # without a look the thread ends; the next look starts another
 STALE_S = 2.0  # an older status is not shown, a new one is waited for
 PATIENCE_S = 1.0  # but no longer than this: a driver may hang
 
@@ -117,10 +117,15 @@ class Monitor:
         )
 
     def _run(self) -> None:
-        with closing(self._open_reader()) as reader:
-            while self._is_watched():
-                self._sample(reader)
-                self._closing.wait(self._sample_s)
+        try:
+            with closing(self._open_reader()) as reader:
+                while self._is_watched():
+                    self._sample(reader)
+                    self._closing.wait(self._sample_s)
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():  # ended by a fault; the next look tries again
+                    self._thread = None
 
     def _is_watched(self) -> bool:
         """Asked by the thread, which ends on no: a look that comes a moment later finds none and starts another."""

@@ -202,6 +202,39 @@ def test_clear_in_the_middle_of_an_answer_stops_it(visit, journal):
     expect(tab.locator("#conversation .message")).to_have_count(0)
 
 
+def held_cancel(tab):
+    """The model is stopped at once, but the page hears of it only when what this returns is called."""
+    held = []
+    tab.route("**/gradio_api/cancel", lambda route: held.append((route, route.fetch())))
+
+    def release():
+        assert held
+        for route, answer in held:
+            route.fulfill(response=answer)
+        tab.wait_for_timeout(500)  # for the page to do what it does on hearing it
+
+    return release
+
+
+def test_retry_right_after_stop_is_not_called_refused_when_gradio_tells_late_of_the_stop(visit, journal):
+    tab = visit()
+    release = held_cancel(tab)
+    before = begun(journal)
+    ask(tab, LONG)
+    expect(tab.locator(ANSWER).first).to_contain_text("tell tell tell", timeout=15_000)
+    tab.locator("#message .stop-button").click()
+    expect(tab.locator("#conversation .bot .remark")).to_have_text("Stopped.")
+    tab.get_by_role("button", name="Retry", exact=True).click()
+    expect(tab.locator("#conversation .bot .remark")).to_have_count(0)
+    expect(tab.locator(ANSWER).first).to_contain_text("tell tell", timeout=15_000)
+    release()
+    expect(tab.locator("#chat-notice")).to_be_hidden()
+    expect(tab.locator("#message .stop-button")).to_be_visible()  # the second one is still being written
+    tab.locator("#message .stop-button").click()
+    expect(tab.locator("#conversation .bot .remark")).to_have_text("Stopped.")
+    assert ended(journal, before + 2)
+
+
 def test_a_reload_frees_the_model_and_the_page_works_again(visit, journal):
     tab = visit()
     before = begun(journal)
@@ -400,6 +433,68 @@ def test_stop_on_the_grounding_tab(visit, tmp_path, journal):
     assert ended(journal, before + 1)
 
 
+def test_a_run_right_after_stop_is_not_called_refused_when_gradio_tells_late_of_the_stop(visit, tmp_path, journal):
+    tab = visit()
+    release = held_cancel(tab)
+    before = begun(journal)
+    open_tab(tab, "Grounding")
+    tab.set_input_files("#ground-picture input[type=file]", picture(tmp_path))
+    expect(tab.locator("#ground-picture img")).to_be_visible()
+    tab.get_by_label("What to look for").fill(LONG)
+    tab.get_by_role("button", name="Find it").click()
+    expect(tab.locator("#ground-text")).to_contain_text("tell tell", timeout=15_000)
+    tab.locator("#ground-stop").click()
+    expect(tab.locator("#ground-line")).to_have_text("Stopped.")
+    tab.get_by_label("What to look for").fill("now " * 600)
+    tab.get_by_role("button", name="Find it").click()
+    expect(tab.locator("#ground-text")).to_contain_text("now now", timeout=15_000)
+    release()
+    expect(tab.locator("#ground-line .error")).to_have_count(0)
+    expect(tab.locator("#ground-stop")).to_be_enabled()  # the second one is still being written
+    tab.locator("#ground-stop").click()
+    expect(tab.locator("#ground-line")).to_have_text("Stopped.")
+    assert ended(journal, before + 2)  # although gradio no longer knew of it
+
+
+# --- the status tab
+
+
+def test_the_status_tab_shows_memory_and_loads_and_follows_what_happens(visit):
+    first, second = visit(), visit()
+    open_tab(first, "Status")
+    panel = first.locator("#panel")
+    expect(panel.locator(".card h3").first).to_contain_text("Ready")
+    expect(panel).to_contain_text("Loaded")
+    expect(panel).to_contain_text("once, in")
+    meter = panel.get_by_role("meter", name="Memory in use on CPU")
+    expect(meter).to_be_visible()
+    assert 0 < int(meter.get_attribute("aria-valuenow")) < int(meter.get_attribute("aria-valuemax"))
+    assert re.fullmatch(r"[\d.]+ .iB of [\d.]+ GiB used, .* planned, .* at most", meter.get_attribute("aria-valuetext"))
+    ask(second, LONG)
+    expect(panel.locator(".card h3").first).to_contain_text("Answering", timeout=15_000)
+    second.locator("#message .stop-button").click()
+    expect(panel.locator(".card h3").first).to_contain_text("Ready", timeout=15_000)
+
+
+def test_the_panel_costs_nothing_while_its_tab_is_closed(visit):
+    tab = visit()
+    panels = []
+    tab.on("response", lambda answer: panels.append(answer) if _holds_panel(answer) else None)
+    open_tab(tab, "Status")
+    expect(tab.locator("#panel .card").first).to_be_visible()
+    tab.wait_for_timeout(5_000)
+    assert panels
+    open_tab(tab, "Chat")
+    tab.wait_for_timeout(1_000)
+    panels.clear()
+    tab.wait_for_timeout(5_000)
+    assert not panels
+
+
+def _holds_panel(answer):
+    return "run/predict" in answer.url and "class='panel'" in answer.text()
+
+
 # --- how it looks
 
 
@@ -414,6 +509,9 @@ def test_a_phone_needs_no_sideways_scroll(visit, tmp_path, scheme):
         open_tab(tab, name)
         expect(tab.locator(f"#{prefix}-run")).to_be_visible()
         assert not scrolls_sideways(tab)
+    open_tab(tab, "Status")  # without a menu for what does not fit the row of tabs
+    expect(tab.locator("#panel .card").first).to_be_visible()
+    assert not scrolls_sideways(tab)
 
 
 def test_the_last_answer_can_be_copied(visit):

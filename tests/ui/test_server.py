@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import urllib.parse
 
 import pytest
 from page_kit import Page
@@ -32,7 +33,22 @@ def test_the_page_is_there_while_the_model_is_being_loaded_and_after_that_failed
     assert page.get("/livez")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/livez", "/gradio_api/info"])
+def test_with_a_login_metrics_need_it_or_the_key_and_health_does_not(open_page):
+    page = open_page("fake", auth="ada:secret", api_key="k3y")  # its own wait asks /healthz without a login
+    assert page.get("/livez")[0] == 200
+    assert page.get("/metrics")[0] == 401
+    assert page.get("/metrics", headers={"Cookie": "access-token=x"})[0] == 401
+    assert page.get("/metrics", headers={"Authorization": "Bearer k3y"})[0] == 200
+    form = urllib.parse.urlencode({"username": "ada", "password": "secret"}).encode()
+    headers = page.get("/login", data=form, method="POST")[1]
+    cookies = "; ".join(value.split(";")[0] for value in headers.get_all("set-cookie"))
+    status, headers, body = page.get("/metrics", headers={"Cookie": cookies})
+    assert status == 200
+    assert headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b'demo_replica_state{model="fake",replica="0",state="idle"} 1' in body
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/livez", "/metrics", "/gradio_api/info"])
 def test_every_answer_says_what_the_browser_may_load(page, path):
     _, headers, _ = page.get(path)
     policy = headers["content-security-policy"]

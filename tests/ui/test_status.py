@@ -1,32 +1,22 @@
 from dataclasses import replace
 
-from demo.ui.context import UiContext
-from demo.ui.status import about_html, status_html
+from demo.ui.status import Drawn, about_html, status_html
 
 
-class Frozen:
-    """An engine whose snapshot does not move."""
-
-    def __init__(self, snapshot):
-        self._snapshot = snapshot
-
-    def snapshot(self):
-        return self._snapshot
-
-
-def showing(context: UiContext, **changes) -> UiContext:
-    snapshot = context.engine.snapshot()
-    replica = replace(snapshot.replicas[0], **changes)
-    return replace(context, engine=Frozen(replace(snapshot, replicas=(replica,))))
+def showing(context, **changes):
+    """A sample in which the only replica is different."""
+    status = context.look()
+    replica = replace(status.manager.replicas[0], **changes)
+    return replace(status, manager=replace(status.manager, replicas=(replica,)))
 
 
 def test_a_ready_model_is_shown_with_the_place_and_size_of_its_weights(make):
     context = make(parameters=50_000_000)
-    shown = status_html(context)
+    shown = status_html(context.look())
     assert "Ready" in shown
     assert "CPU, 191 MiB" in shown
     assert "No one is waiting" in shown
-    assert "2 waiting" in status_html(context, waiting=2)
+    assert "2 waiting" in status_html(context.look(), waiting=2)
 
 
 def test_every_state_has_words_and_foreign_text_stays_text(make):
@@ -46,3 +36,18 @@ def test_the_heading_says_what_the_model_can_do_and_what_its_maker_says_of_it(ma
     shown = about_html(replace(context, specs=dict.fromkeys(context.specs, spec)))
     assert "answers questions, finds things and writes captions" in shown
     assert shown.count("Photos are &lt;not&gt; its world.") == 1
+
+
+def test_a_sample_is_drawn_once_however_many_look(make):
+    status, waiting, drawings = make().look(), 0, []
+
+    def draw(*given):
+        drawings.append(given)
+        return f"drawing {len(drawings)}"
+
+    shown = Drawn(lambda: status, lambda: waiting, draw)
+    assert {shown() for _ in range(100)} == {"drawing 1"}
+    waiting = 1
+    assert shown() == "drawing 2"
+    status = replace(status, uptime_s=9.0)
+    assert {shown() for _ in range(100)} == {"drawing 3"}
