@@ -80,8 +80,13 @@ def _outline(image: Image.Image, box: Box, colour: str, style: Style) -> None:
 
 
 def _around(box: Box, style: Style, within: tuple[int, int]) -> Rect:
-    """The outline's outer rectangle: half the line outside the box, inside the picture, never empty."""
+    """The outline's outer rectangle: half the line outside the box, inside the picture, never empty.
+
+    A point, which is a box without extent, gets a ring around it.
+    """
     half = (style.line + 2 * style.edge) / 2
+    if (box.x0, box.y0) == (box.x1, box.y1):
+        half += 2 * style.line
     x0, x1 = _spread(box.x0 - half, box.x1 + half, within[0])
     y0, y1 = _spread(box.y0 - half, box.y1 + half, within[1])
     return x0, y0, x1, y1

@@ -32,7 +32,7 @@ _BOUNDARIES = frozenset(
     covered it there here they he she i we you which who where when also then yes no not
     """.split()  # noqa: SIM905
 )
-# Words about the answer itself: a phrase of nothing else ("the bounding box is [[...]]") names no thing. A lone "box" may.
+# Words about the answer: a phrase of nothing else ("the bounding box is [[...]]") names no thing; a lone "box" may.
 _ABOUT_BOXES = frozenset(
     """
     bounding box boxes bbox bboxes coordinate coordinates location locations position positions region regions area

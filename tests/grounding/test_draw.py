@@ -131,6 +131,16 @@ def test_tiny_pictures_and_empty_boxes_are_drawn_without_an_error(size):
     assert changed(picture, drawn).any()
 
 
+def test_a_point_is_drawn_as_a_ring_around_it_that_can_be_seen():
+    picture = blank(1000, 700)
+    mask = changed(picture, draw(picture, [region("", 300, 200, 300, 200)]))
+    x0, y0, x1, y1 = bounds(mask)
+    assert (x0 + x1) / 2 == pytest.approx(300, abs=2)
+    assert (y0 + y1) / 2 == pytest.approx(200, abs=2)
+    assert 15 <= x1 - x0 <= 40
+    assert not mask[200, 300]  # what it points at stays visible
+
+
 def test_nothing_is_drawn_for_no_regions():
     picture = blank(50, 40)
     assert draw(picture, []).tobytes() == picture.rgb
