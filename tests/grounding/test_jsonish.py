@@ -86,6 +86,12 @@ def test_plain_json_tells_fractions_thousandths_and_pixels_apart(text, expected)
     assert [region.box for region in plain_json.parse(text, Size(2000, 500))] == expected
 
 
+def test_a_box_does_not_move_when_a_later_one_needs_a_larger_scale():
+    early = "[0.1, 0.2, 0.3, 0.4] [100, 200, 300, 400]"
+    size = Size(2000, 500)
+    assert plain_json.parse(early + " [1100, 200, 1300, 400]", size)[:2] == plain_json.parse(early, size)
+
+
 def test_plain_pixels_are_those_of_the_picture_that_the_model_saw():
     (region,) = plain_json.parse("[1100, 200, 1300, 400]", Size(4000, 1000), seen=Size(2000, 500))
     assert region.box == Box(2200, 400, 2600, 800)

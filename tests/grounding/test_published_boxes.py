@@ -37,6 +37,13 @@ def read(dialect, text, size, **told):
             id="kosmos2: docstring of clean_text_and_extract_entities_with_bboxes in transformers",
         ),
         pytest.param(
+            "kosmos2",
+            KILO,
+            "<phrase>a dog</phrase><object><patch_index_0044><patch_index_1024></object> <object><patch_index_0005>",
+            [],
+            id="kosmos2: a cell that the picture does not have, a corner without the other",
+        ),
+        pytest.param(
             "florence2",
             Size(640, 480),
             "</s><s>car<loc_52><loc_333><loc_932><loc_774>wheel<loc_708><loc_575><loc_813><loc_775>"
