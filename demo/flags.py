@@ -169,7 +169,7 @@ SERVE_FLAGS = (
     Flag(
         "--api-key",
         "KEY",
-        "what requests to an HTTP API must carry as bearer token; none is served yet, the page has --auth",
+        "what a request to /metrics must carry as bearer token, where it has not the login of --auth",
     ),
     Flag(
         "--max-queue",

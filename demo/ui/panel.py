@@ -110,10 +110,12 @@ def _device(device: DeviceStatus) -> str:
 
 def _figures(device: DeviceStatus) -> str:
     size = "" if device.total_bytes is None else f" of {size_words(device.total_bytes)}"
-    planned = f"{size_words(device.planned_bytes)} planned" if device.planned_bytes else "nothing planned"
+    planned = "<span>nothing planned</span>"
+    if device.planned_bytes:
+        planned = f"<span class='plan'>{size_words(device.planned_bytes)} planned</span>"
     return (
         f"<span class='used'><b>{size_words(device.used_bytes)}</b>{size} used</span>"
-        f"<span class='plan'>{planned}</span><span class='high'>{size_words(device.high_water_bytes)} at most</span>"
+        f"{planned}<span class='high'>{size_words(device.high_water_bytes)} at most</span>"
     )
 
 

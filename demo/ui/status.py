@@ -6,7 +6,8 @@ Owns the wording that the line shares with the status tab. Pure markup of a `Sta
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from demo.ui.context import Look, UiContext, Waiting
@@ -24,6 +25,7 @@ STATE_WORDS: Mapping[State, str] = {
     "failed": "Failed",
     "closed": "Stopped",
 }
+MOST_LINES = 2  # one a replica; more of them are counted
 _DUTIES = {"chat": "answers questions", "grounding": "finds things", "captioning": "writes captions"}
 
 
@@ -45,9 +47,10 @@ class Drawn:
 
 def status_html(status: Status, waiting: int = 0) -> str:
     """The line that is refreshed while the page is open; ``waiting`` counts requests in the page's own queue."""
-    replicas = "".join(_replica(replica) for replica in status.manager.replicas)
+    replicas = status.manager.replicas
+    shown = "".join(map(_replica, replicas)) if len(replicas) <= MOST_LINES else _counts(replicas)
     queue = f"<div class='queue'>{queue_words(status, waiting)}</div>"
-    return f"<div class='status' role='status'>{replicas}{queue}</div>"
+    return f"<div class='status' role='status'>{shown}{queue}</div>"
 
 
 def about_html(context: UiContext) -> str:
@@ -61,6 +64,19 @@ def about_html(context: UiContext) -> str:
     notes = dict.fromkeys(spec.note for spec in context.specs.values() if spec.note)
     shown = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in notes)
     return f"<p class='models'>The model {models}.</p>{shown}"
+
+
+def _counts(replicas: Sequence[ReplicaSnapshot]) -> str:
+    """Many replicas in one line; the status tab has them one by one."""
+    counts = Counter(replica.state for replica in replicas)
+    ready = counts["idle"] + counts["busy"] + counts["parked"]
+    parts = [f"{ready} of {len(replicas)} replicas ready"]
+    parts += [
+        f"{counts[state]} {word.lower()}" for state, word in STATE_WORDS.items() if counts[state] and state != "idle"
+    ]
+    dot: State = "busy" if counts["busy"] else "idle" if ready else "loading" if counts["loading"] else "failed"
+    text = "".join(f"<span>{part}</span>" for part in parts)
+    return f"<div class='replica {dot}'><i class='dot'></i>{text}</div>"
 
 
 def _replica(replica: ReplicaSnapshot) -> str:

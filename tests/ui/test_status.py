@@ -51,3 +51,13 @@ def test_a_sample_is_drawn_once_however_many_look(make):
     assert shown() == "drawing 2"
     status = replace(status, uptime_s=9.0)
     assert {shown() for _ in range(100)} == {"drawing 3"}
+
+
+def test_many_replicas_are_counted_in_one_line(make):
+    status = make().look()
+    states = ("busy", "idle", "loading", "failed", "failed")
+    replicas = tuple(replace(status.manager.replicas[0], replica_id=i, state=state) for i, state in enumerate(states))
+    shown = status_html(replace(status, manager=replace(status.manager, replicas=replicas)))
+    texts = ("2 of 5 replicas ready", "1 answering", "1 loading", "2 failed")
+    assert [text for text in texts if f"<span>{text}</span>" in shown] == list(texts)
+    assert shown.count("<span>") == len(texts)
