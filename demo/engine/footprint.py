@@ -7,8 +7,9 @@ nothing of devices or placements, and imports no framework. Bytes are integers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +144,7 @@ def _of_fake(spec: ModelSpec) -> ModelFootprint:
     """As many parameters as it is told to pretend, in layers of the same size."""
     told = dict(spec.options).get("parameters", "0")  # anything but a number is refused by the backend itself
     parameters = int(told) if told.isdecimal() else 0
-    first, rest = parameters - parameters // FAKE_LAYERS * (FAKE_LAYERS - 1), parameters // FAKE_LAYERS
-    sizes = (first, *[rest] * (FAKE_LAYERS - 1)) if parameters else ()
+    sizes = _shares(parameters, [1] * FAKE_LAYERS) if parameters else []
     modules = tuple(Module(f"layers.{index}", "layer", floats=size) for index, size in enumerate(sizes))
     return ModelFootprint(spec.name, parameters, stored_dtype="float32", modules=modules)
 
@@ -156,7 +156,8 @@ def _footprint(
     max_pixels = _max_pixels(read_json(directory / "preprocessor_config.json"))
     shape = shape_of(config, limits, max_pixels=max_pixels)
     found: Outline | None = None
-    if config and (wants_outline or stored is None or not (shape.layers and shape.hidden)):
+    relies_on_defaults = "model_type" in config and not (shape.layers and shape.hidden)
+    if config and (wants_outline or stored is None or relies_on_defaults):
         found = _of_these(outline.read(directory, name), stored, "quantization_config" in config)
     if found is not None:
         shape = shape_of(found.config, limits, max_pixels=max_pixels, keeps_one_logit=found.keeps_one_logit)
@@ -194,22 +195,20 @@ def _shared_out(stored: Stored, modules: tuple[Module, ...]) -> tuple[Module, ..
 
     Which linears were quantized only the checkpoint's own tool knows; those of the layers are, so they share them out.
     """
-    linears = sum(module.linear_floats for module in modules)
-    plain = sum(module.floats - module.linear_floats for module in modules)
-    if not linears or not plain:
-        return ()
-    parts, given_floats, given_bytes, seen, bare = [], 0, 0, 0, 0
-    for module in modules:
-        seen += module.linear_floats
-        bare += module.floats - module.linear_floats
-        floats, bytes_ = stored.floats * bare // plain, stored.other_bytes * seen // linears
-        parts.append(
-            replace(
-                module, floats=floats - given_floats, linear_floats=0, linear_rows=0, other_bytes=bytes_ - given_bytes
-            )
-        )
-        given_floats, given_bytes = floats, bytes_
-    return tuple(parts)
+    plain = _shares(stored.floats, [module.floats - module.linear_floats for module in modules])
+    packed = _shares(stored.other_bytes, [module.linear_floats for module in modules])
+    return tuple(
+        replace(module, floats=floats, linear_floats=0, linear_rows=0, other_bytes=bytes_)
+        for module, floats, bytes_ in zip(modules, plain, packed)
+    )
+
+
+def _shares(total: int, weights: Sequence[int]) -> list[int]:
+    """A whole in integer parts, as large as their weights say; no parts where nothing has a weight."""
+    if not sum(weights):
+        return []
+    ends = [total * reached // sum(weights) for reached in accumulate(weights)]
+    return [end - start for start, end in zip([0, *ends], ends)]
 
 
 def _stated_dtype(config: Mapping[str, Any]) -> str | None:

@@ -52,7 +52,7 @@ def cogvlm2():
 
 
 def llava():
-    vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 2}
+    vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = {"hidden_size": 384, "intermediate_size": 1032, "num_hidden_layers": 2, "num_attention_heads": 6}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**vision, image_size=224, patch_size=14),

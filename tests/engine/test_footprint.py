@@ -1,7 +1,8 @@
-"""How large a model is, read from files as they are published."""
+"""How large a model is, before it is loaded: from files as they are published, and from its configuration alone."""
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,11 @@ COGVLM = {
     "torch_dtype": "bfloat16",
     "vision_config": {"hidden_size": 1792, "intermediate_size": 15360, "image_size": 490, "patch_size": 14},
 }
+
+
+SHAPES = Path(__file__).resolve().parents[2] / "benchmarks" / "shapes"
+GIB = 2**30
+OF_NO_FAMILY = {"model_type": "of-no-known-family", "vision_config": {}, "num_hidden_layers": 1, "hidden_size": 1}
 
 
 def save(path, tensors):
@@ -188,7 +194,7 @@ def snapshot(tmp_path, monkeypatch):
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("abc")
     (repository / "snapshots" / "abc").mkdir(parents=True)
-    save_config(repository / "snapshots" / "abc", vision_config={}, model_type="of-no-known-family")
+    save_config(repository / "snapshots" / "abc", **OF_NO_FAMILY)
     return repository / "snapshots" / "abc"
 
 
@@ -202,3 +208,135 @@ def test_a_repository_whose_download_was_broken_off_is_not_measured(snapshot):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
     assert measure(resolve(ModelChoice("some/model"))) == "some/model"
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The footprints of the shapes that are published, from their configurations alone."""
+    return {path.name: of_directory(path, path.name, outline=True) for path in SHAPES.iterdir()}
+
+
+# Of CogVLM2's published bytes, 4096 are rotary frequencies that are stored with each layer and are not loaded.
+@pytest.mark.parametrize(
+    ("name", "weights", "dtype"),
+    [
+        ("cogvlm-17b", 17_639_685_376 * 2, "bfloat16"),
+        ("cogvlm2-19b", 39_006_214_656 - 4096, "bfloat16"),
+        ("qwen2.5-vl-7b", 15.45 * GIB, "bfloat16"),
+        ("llava-1.5-7b", 13.16 * GIB, "float16"),
+    ],
+)
+def test_a_configuration_alone_tells_the_published_sizes(measured, name, weights, dtype):
+    footprint = measured[name]
+    assert footprint.stored_dtype == dtype
+    exact = isinstance(weights, int)
+    assert footprint.weights_bytes(dtype) == (weights if exact else pytest.approx(weights, rel=5e-4))
+    assert footprint.weights_bytes("float32") == 4 * footprint.floats + footprint.other_bytes
+    assert footprint.weights_bytes(dtype) == sum(footprint.bytes_of(part, dtype) for part in footprint.modules)
+
+
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [("cogvlm-17b", 1.0), ("cogvlm2-19b", 1.0), ("qwen2.5-vl-7b", 7 / 16), ("llava-1.5-7b", 2.0)],
+)
+def test_the_cache_of_the_published_shapes_is_known(measured, name, gib):
+    footprint = measured[name]
+    assert footprint.kv_cache_bytes("bfloat16", slots=1) == gib * GIB
+    half = footprint.kv_cache_bytes("bfloat16", slots=2, layers=footprint.shape.layers // 2)
+    assert half == gib * GIB
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "pictures", "patches"),
+    [
+        ("cogvlm-17b", 1227, 1, 1226),
+        ("cogvlm2-19b", 2306, 1, 9217),
+        ("llava-1.5-7b", 576, 7, 577),  # as many as its context has room for
+        ("qwen2.5-vl-7b", 3136, 2, 12544),  # of 1568 x 1568 pixels
+    ],
+)
+def test_the_pictures_of_the_published_shapes_are_known(measured, name, tokens, pictures, patches):
+    shape = measured[name].shape
+    assert (shape.picture_tokens, shape.pictures, shape.picture_patches) == (tokens, pictures, patches)
+    assert shape.all_patches == pictures * patches
+
+
+def test_the_limit_of_the_picture_processor_counts(tmp_path):
+    save_config(tmp_path, **json.loads((SHAPES / "qwen2.5-vl-7b" / "config.json").read_text()))
+    save(tmp_path / "model.safetensors", {"a": ("BF16", [8])})
+    assert of_directory(tmp_path, "m").shape.patches == 12544
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"max_pixels": 100 * 14 * 14}))
+    assert of_directory(tmp_path, "m").shape.patches == 100
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": 60 * 14 * 14}}))
+    assert of_directory(tmp_path, "m").shape.patches == 60
+
+
+def test_fewer_bits_shrink_the_layers_linears_and_nothing_else(measured):
+    footprint = measured["cogvlm-17b"]
+    layer = next(part for part in footprint.modules if part.kind == "layer")
+    norms = (layer.floats - layer.linear_floats) * 2
+    rows = 2 * (3 * 4096 + 4096 + 11008 + 11008 + 4096)  # two experts' projections and MLPs
+    assert layer.linear_rows == rows
+    assert footprint.bytes_of(layer, "bfloat16", "int8") == norms + layer.linear_floats + 4 * rows
+    assert footprint.bytes_of(layer, "bfloat16", "int4") == norms + layer.linear_floats * 9 // 16
+    for part in footprint.modules:
+        if part.kind != "layer":
+            assert footprint.bytes_of(part, "bfloat16", "int4") == footprint.bytes_of(part, "bfloat16")
+    assert footprint.weights_bytes("bfloat16", "int4") < footprint.weights_bytes("bfloat16", "int8")
+    assert footprint.weights_bytes("bfloat16", "int8") < footprint.weights_bytes("bfloat16")
+
+
+def test_where_only_the_sum_is_known_fewer_bits_are_not_counted_on():
+    footprint = ModelFootprint("m", floats=100, stored_dtype="bfloat16")
+    assert footprint.weights_bytes("bfloat16", "int4") == 200
+
+
+def tiny_parts():
+    """A configuration in published form with the number of its weights, 4 layers and no picture worth the name."""
+    vision = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_heads": 4, "image_size": 56}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    return {**sizes, "vocab_size": 272, "vision_config": vision}
+
+
+def test_a_quantized_checkpoint_keeps_the_bytes_that_are_stored(tmp_path):
+    save_config(tmp_path, **tiny_parts(), torch_dtype="float16", quantization_config={"quant_method": "bitsandbytes"})
+    save(tmp_path / "model.safetensors", {"plain": ("F16", [30_001]), "packed": ("U8", [40_003])})
+    footprint = of_directory(tmp_path, "m", outline=True)
+    assert footprint.is_quantized
+    assert footprint.weights_bytes("float16") == footprint.weights_bytes("float16", "int8") == 2 * 30_001 + 40_003
+    packed = {part.path: part.other_bytes for part in footprint.modules if part.other_bytes}
+    assert sorted(packed) == [f"model.layers.{index}" for index in range(4)]
+    assert max(packed.values()) - min(packed.values()) <= 1
+    assert all(part.floats > 0 for part in footprint.modules)
+
+
+def test_a_configuration_of_other_weights_is_not_believed(tmp_path, caplog):
+    save_config(tmp_path, **tiny_parts())
+    save(tmp_path / "model.safetensors", {"a": ("BF16", [5])})
+    footprint = of_directory(tmp_path, "m", outline=True)
+    assert (footprint.floats, footprint.modules) == (5, ())
+    assert "where 5 are stored" in caplog.text
+
+
+def test_parts_that_cannot_be_had_leave_the_sum(tmp_path, caplog):
+    save_config(tmp_path, **OF_NO_FAMILY)
+    save(tmp_path / "model.safetensors", {"a": ("BF16", [5])})
+    footprint = of_directory(tmp_path, "m", outline=True)
+    assert (footprint.floats, footprint.modules, footprint.weights_bytes("bfloat16")) == (5, (), 10)
+    assert "The parts of m are not known" in caplog.text
+
+
+@pytest.mark.parametrize("parameters", [0, 1, 1000, 10**9 + 7])
+def test_a_fake_model_has_layers_that_can_be_spread(parameters):
+    footprint = measure(resolve(ModelChoice(f"fake?parameters={parameters}")), outline=True)
+    assert footprint.weights_bytes("float32") == 4 * parameters
+    assert sum(module.floats for module in footprint.modules) == parameters
+    assert len(footprint.modules) == (8 if parameters else 0)
+
+
+def test_a_directory_is_measured_with_the_pictures_that_the_demo_keeps(tmp_path):
+    config = json.loads((SHAPES / "qwen2.5-vl-7b" / "config.json").read_text())
+    save_config(tmp_path, **config)
+    save(tmp_path / "model.safetensors", {"a": ("BF16", [8])})
+    spec = resolve(ModelChoice(str(tmp_path)))
+    assert measure(spec).shape.max_pictures == spec.max_pictures == 8
