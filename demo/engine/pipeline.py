@@ -28,7 +28,6 @@ class Part:
     paths: tuple[str, ...]
     weights: int
     layers: int = 0  # whose KV cache lies here
-    has_vision: bool = False
     has_head: bool = False
     spilled: tuple[str, ...] = ()
     spilled_bytes: int = 0
@@ -47,14 +46,12 @@ class Pipeline:
     logits: int
     _weights: tuple[int, ...] = field(init=False, repr=False)  # sums over the parts before each
     _layers: tuple[int, ...] = field(init=False, repr=False)
-    _visions: tuple[int, ...] = field(init=False, repr=False)
     _heads: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, counted in (
             ("_weights", [part.weights for part in self.parts]),
             ("_layers", [part.layers for part in self.parts]),
-            ("_visions", [int(part.has_vision) for part in self.parts]),
             ("_heads", [int(part.has_head) for part in self.parts]),
         ):
             object.__setattr__(self, name, tuple(accumulate(counted, initial=0)))
@@ -66,8 +63,8 @@ class Pipeline:
         """What the stretch takes of its card. It grows with the stretch, which the search for a split relies on."""
         if start == stop:
             return Load()
-        # The pictures are read before the prefill begins, so that one of the two peaks counts.
-        peak = max(self.prefill, self.vision if self._visions[stop] > self._visions[start] else 0)
+        # Pictures are read on the first card, before the prefill begins, so that one of the two peaks counts.
+        peak = self.prefill if start else max(self.prefill, self.vision)
         logits = self.logits if self._heads[stop] > self._heads[start] else 0
         return Load(
             weights=self._weights[stop] - self._weights[start],
@@ -108,12 +105,13 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
     count = sum(module.kind == "layer" for module in model.modules)
     whole = whole_load(model, dtype, flags, "cuda")
     kv_cache = tuple(model.kv_cache_bytes(dtype, slots=flags.slots, layers=layers) for layers in range(count + 1))
-    parts = tuple(_part(model, modules, dtype, flags) for modules in _together(model.modules))
+    parts = [_part(model, modules, dtype, flags) for modules in _together(model.modules)]
     if not parts:
-        parts = (Part(("",), whole.weights, has_vision=True, has_head=True),)
-        kv_cache = (whole.kv_cache,)
+        parts, kv_cache = [Part(("",), whole.weights)], (whole.kv_cache,)
+    if not any(part.has_head for part in parts):
+        parts[-1] = replace(parts[-1], has_head=True)
     return Pipeline(
-        parts=parts,
+        parts=tuple(parts),
         whole=whole,
         kv_cache=kv_cache,
         vision=model.vision_activation_bytes(dtype, flags.attn) * flags.slots,
@@ -149,7 +147,6 @@ def _part(model: ModelFootprint, modules: Sequence[Module], dtype: str, flags: F
         paths=tuple(module.path for module in modules),
         weights=sum(model.bytes_of(module, dtype, flags.quantization) for module in modules),
         layers=sum(module.kind == "layer" for module in modules),
-        has_vision=any(module.kind == "vision" for module in modules),
         has_head=any(module.kind == "head" for module in modules),
     )
 

@@ -142,11 +142,6 @@ class Plan:
             "arithmetic": self.arithmetic,
         }
 
-    @property
-    def fullest_bytes(self) -> int:
-        """What the fullest device has to hold."""
-        return max(((self.tried.devices if self.tried else {}) or {"": 0}).values())
-
     def placement_of(self, replica: int, *, threads: int) -> Placement:
         """What the replica's backend is told."""
         chosen = self.replicas[replica]

@@ -115,7 +115,7 @@ def cost(footprint, modules, flags):
         return 0
     dtype = footprint.stored_dtype if flags.dtype == "auto" else flags.dtype
     peak = footprint.prefill_activation_bytes(dtype, flags.attn)
-    if any(m.kind == "vision" for m in modules):
+    if any(m.kind == "embedding" for m in modules):  # in the first part, which reads the pictures
         peak = max(peak, footprint.vision_activation_bytes(dtype, flags.attn))
     if any(m.kind == "head" for m in modules):
         peak += footprint.logits_bytes()

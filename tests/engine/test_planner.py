@@ -173,6 +173,16 @@ def test_the_cache_of_a_layer_is_where_the_layer_is_and_scores_are_where_the_hea
     assert scores > 0
 
 
+def test_pictures_are_read_on_the_first_card_and_scores_made_on_the_last_whatever_the_parts_are_called():
+    shape = {"patches": 1024, "vision_hidden": 8192, "vision_intermediate": 2**15, "vocabulary": 2**20}
+    named = parted(*[GIB] * 4, vision=0, **shape)
+    plain = replace(named, modules=tuple(module for module in named.modules if module.kind == "layer"))
+    devices = [card(0, 4 * GIB), card(1, 4 * GIB)]
+    loads = [list(plan(each, devices, Flags("shard")).replicas[0].loads.values()) for each in (named, plain)]
+    assert [load.activations for load in loads[0]] == [load.activations for load in loads[1]]
+    assert loads[0][0].activations == plain.vision_activation_bytes("bfloat16") > loads[0][1].activations > 0
+
+
 def test_quantization_is_done_only_where_asked_and_counts():
     half = parted(*[GIB] * 8, linear=GIB // 2)
     assert plan(half, [card(0, 5 * GIB)], Flags(quantization="int8")).weights_bytes == 4 * GIB
