@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["idle", "asked", "running", "stopped", "broken"]
+Phase = Literal["idle", "asked", "running", "stopped", "cleared", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Run:
 
     @property
     def was_stopped(self) -> bool:
-        return self.may_begin and self.stops.phase == "stopped" and self.stops.number == self.number
+        """And nothing was asked for since."""
+        return self.may_begin and self.stops.was_stopped and self.stops.number == self.number
 
 
 @dataclass(slots=True)
@@ -50,13 +51,17 @@ class Stops:
         self.phase = "asked"
         self.number += 1
 
+    @property
+    def was_stopped(self) -> bool:
+        return self.phase in ("stopped", "cleared")
+
     @contextlib.contextmanager
     def run(self) -> Iterator[Run]:
         """The work of the run that was asked for last. Left by an exception, it could not be shown or lost its page."""
         run = Run(self, self.number, may_begin=self.phase == "asked")
         if run.may_begin:
             self.phase = "running"
-        elif self.phase == "stopped":  # before gradio knew of it: no report will come
+        elif self.was_stopped:  # before gradio knew of it: no report will come
             self.owed = max(0, self.owed - 1)
         left: Phase = "broken"
         try:
@@ -71,12 +76,17 @@ class Stops:
             self.owed += 1
         self.phase = "stopped"
 
+    def cleared(self) -> None:
+        """Stopped, and what was shown of it is to go as well."""
+        self.stopped()
+        self.phase = "cleared"
+
     def takes_report(self) -> bool:
         """Whether a failure that gradio reports is that of a stop; else the run that was asked for last failed."""
         if self.owed:
             self.owed -= 1
             return True
-        if self.phase in ("stopped", "running"):  # once more for the same stop: what runs was not refused
+        if self.was_stopped or self.phase == "running":  # once more for the same stop: what runs was not refused
             return True
         self.phase = "idle"
         return False

@@ -199,7 +199,9 @@ def test_clear_in_the_middle_of_an_answer_stops_it(visit, journal):
     tab.get_by_role("button", name="Clear", exact=True).click()
     expect(tab.locator("#conversation .message")).to_have_count(0)
     assert ended(journal, before + 1)
+    tab.wait_for_timeout(500)  # for all that was on its way
     expect(tab.locator("#conversation .message")).to_have_count(0)
+    expect(tab.locator("#chat-notice")).to_be_hidden()
 
 
 def held_cancel(tab):

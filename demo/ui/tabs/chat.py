@@ -125,7 +125,7 @@ def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
 
     def give_back(conversation: Conversation, stops: Stops) -> list[Any]:
         if stops.takes_report():
-            return [gr.skip()] * len(tab.outputs) if stops.is_open else _view(conversation.settled())
+            return [gr.skip()] * len(tab.outputs) if stops.is_open else _at_rest(conversation, stops)
         notice = not_taken(context, waiting())
         if not conversation.is_open:
             return _view(conversation, notice=notice)
@@ -163,7 +163,7 @@ def _undo(conversation: Conversation) -> list[Any]:
 
 
 def _clear(stops: Stops) -> list[Any]:
-    stops.stopped()
+    stops.cleared()
     return _view(Conversation(), Draft())
 
 
@@ -181,7 +181,12 @@ def _run(steps: Generator[Conversation, None, None], stops: Stops) -> Generator[
             yield [conversation, messages(conversation), *[gr.skip()] * 5] if is_same else _view(conversation)
             shown = conversation
         if run.was_stopped:  # a view that was on its way then may have come after the stop's own
-            yield _view(shown.settled())
+            yield _at_rest(shown, stops)
+
+
+def _at_rest(conversation: Conversation, stops: Stops) -> list[Any]:
+    """After a stop: what was written; after a clear nothing, though a last view of it may have come late."""
+    return _view(Conversation() if stops.phase == "cleared" else conversation.settled())
 
 
 def _view(conversation: Conversation, draft: Draft | None = None, notice: str = "") -> list[Any]:
