@@ -6,8 +6,6 @@ Owns the starting, the time limit and what is told of a process that failed. Kno
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -56,12 +54,11 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # so that it can be ended with all that it started
         )
         try:
             out, said = process.communicate(timeout=self.limit_s)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # the engine's workers end with it
             out, said = process.communicate()
             said += f"\nended after {self.limit_s:.0f} s"
         return process.returncode, out, said
