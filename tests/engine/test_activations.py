@@ -26,7 +26,7 @@ from tests.live import Live
 CONTEXT = 512
 WORDS, PICTURE_ID = 800, 790
 ONE_PICTURE = Limits(pictures=1, side=392)
-UNDER, OVER = 0.98, 1.08  # of what was measured
+UNDER, OVER = 0.98, 1.12  # of what was measured; older versions of transformers keep less of what the tower gave
 
 
 def cogvlm(**second):
@@ -52,7 +52,7 @@ def cogvlm2():
 
 
 def llava():
-    vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {"hidden_size": 384, "intermediate_size": 1032, "num_hidden_layers": 2, "num_attention_heads": 6}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**vision, image_size=224, patch_size=14),

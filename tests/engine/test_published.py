@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from footprint_kit import CONFIG
 
-from tests.engine.test_outline import CONFIG
 from tests.fakehub import FakeHub
 
 ROOT = Path(__file__).resolve().parents[2]

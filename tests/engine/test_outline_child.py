@@ -10,27 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from footprint_kit import CONFIG
 
 from demo.engine import outline
 from demo.engine.outline import Module
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 272,
-    "tie_word_embeddings": True,
-    "vision_config": {
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_heads": 4,
-        "image_size": 56,
-        "num_positions": 17,
-    },
-}
 
 
 @pytest.fixture
