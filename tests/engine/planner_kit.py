@@ -109,19 +109,26 @@ def blocks_of(footprint):
     return [first, *([m] for m in footprint.modules if m.kind == "layer"), last]
 
 
+def with_gaps(kv_cache, prefill, tower=0):
+    """What a card's allocator holds for a conversation besides its KV cache and its scores."""
+    return max(prefill + 4 * tower // 5, tower) + 2 * (kv_cache + prefill) // 5
+
+
 def cost(footprint, modules, flags):
     """All the bytes that a card needs that holds these modules."""
     if not modules:
         return 0
     dtype = footprint.stored_dtype if flags.dtype == "auto" else flags.dtype
-    peak = footprint.prefill_activation_bytes(dtype, flags.attn)
+    prefill, tower, scores = footprint.prefill_activation_bytes(dtype, flags.attn), 0, 0
     if any(m.kind == "embedding" for m in modules):  # in the first part, which reads the pictures
-        peak = max(peak, footprint.vision_activation_bytes(dtype, flags.attn))
+        tower = footprint.vision_activation_bytes(dtype, flags.attn)
     if any(m.kind == "head" for m in modules):
-        peak += footprint.logits_bytes()
+        scores = footprint.logits_bytes()
     weights = sum(footprint.bytes_of(m, dtype, flags.quantization) for m in modules)
     layers = sum(m.kind == "layer" for m in modules)
-    return weights + footprint.kv_cache_bytes(dtype, slots=flags.slots, layers=layers) + peak * flags.slots + ON_CARD
+    kv_cache = footprint.kv_cache_bytes(dtype, slots=flags.slots, layers=layers)
+    talk = kv_cache + with_gaps(kv_cache, prefill * flags.slots, tower * flags.slots) + scores * flags.slots
+    return weights + talk + ON_CARD
 
 
 def splits(footprint, cards, flags):

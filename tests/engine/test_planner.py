@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from planner_kit import ON_CARD, ON_CPU, card, cpu, model, parted
+from planner_kit import ON_CARD, ON_CPU, card, cpu, model, parted, with_gaps
 
 from demo.config import EngineConfig
 from demo.engine.devices import GIB
@@ -13,6 +13,7 @@ from demo.errors import ConfigError, DoesNotFit
 
 EIGHT = parted(*[GIB] * 8)  # 8 GiB in layers of one
 TALKER = model(2, layers=16, kv_width=1024, context=8192)
+TALK = with_gaps(2**29, TALKER.prefill_activation_bytes("bfloat16")) + TALKER.logits_bytes()
 
 
 def places(decision):
@@ -169,7 +170,8 @@ def test_the_cache_of_a_layer_is_where_the_layer_is_and_scores_are_where_the_hea
     prefill, scores = costly.prefill_activation_bytes("bfloat16"), costly.logits_bytes()
     first, last = replica.loads.values()
     assert (first.kv_cache, last.kv_cache) == (GIB, GIB)
-    assert (first.activations, last.activations) == (prefill, prefill + scores)
+    held = with_gaps(GIB, prefill)
+    assert (first.activations, last.activations) == (held, held + scores)
     assert scores > 0
 
 
@@ -180,7 +182,8 @@ def test_pictures_are_read_on_the_first_card_and_scores_made_on_the_last_whateve
     devices = [card(0, 4 * GIB), card(1, 4 * GIB)]
     loads = [list(plan(each, devices, Flags("shard")).replicas[0].loads.values()) for each in (named, plain)]
     assert [load.activations for load in loads[0]] == [load.activations for load in loads[1]]
-    assert loads[0][0].activations == plain.vision_activation_bytes("bfloat16") > loads[0][1].activations > 0
+    prefill, tower = plain.prefill_activation_bytes("bfloat16"), plain.vision_activation_bytes("bfloat16")
+    assert loads[0][0].activations == with_gaps(0, prefill, tower) > loads[0][1].activations > 0
 
 
 def test_quantization_is_done_only_where_asked_and_counts():
@@ -300,7 +303,7 @@ REFUSALS = {
     ),
     "a shorter conversation": (
         TALKER,
-        [card(0, 2 * GIB + 2**28 + ON_CARD + TALKER.activation_bytes("bfloat16"))],
+        [card(0, 2 * GIB + 2**28 + ON_CARD + TALK)],
         Flags(),
         2**28,
         ["--context 4096"],
