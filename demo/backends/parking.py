@@ -7,8 +7,10 @@ of turns. On a CPU there is nothing to do.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,10 +110,20 @@ def _pinned(size: int) -> torch.Tensor:
     """A block of main memory that cards copy from at full speed; a slower one where the system gives no such."""
     block = torch.empty(size, dtype=torch.uint8)
     if size and torch.cuda.is_available():
-        refusal = int(torch.cuda.cudart().cudaHostRegister(block.data_ptr(), size, 0))
+        address, cudart = block.data_ptr(), torch.cuda.cudart()
+        refusal = int(cudart.cudaHostRegister(address, size, 0))
         if refusal:
+            _clear_refusal()
             log.warning("Main memory could not be pinned (error %d): models will take turns more slowly", refusal)
+        else:  # else the next owner of these pages could not be pinned
+            weakref.finalize(block, cudart.cudaHostUnregister, address)
     return block
+
+
+def _clear_refusal() -> None:
+    """CUDA keeps a refusal until it is asked, and the next kernel would be blamed for it."""
+    with contextlib.suppress(torch.AcceleratorError):
+        torch.zeros(1, device="cuda")
 
 
 def _aligned(size: int) -> int:
