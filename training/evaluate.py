@@ -177,14 +177,14 @@ def measure(asked: Sequence[Prompt], count: NounCounter) -> dict[str, float]:
     figures = {
         name: 100 * sum(is_right(p, count) for p in group) / len(group) for name, group in sorted(groups.items())
     }
-    grounded = [p for p in (*groups["ground"], *groups["ground page"]) if boxes_of(p.turn.answer)]
-    wanted = sum(len(boxes_of(p.turn.answer)) for p in grounded)
-    figures["grounding: boxes found (IoU 0.5)"] = (
-        100 * sum(matched(boxes_of(p.answer), boxes_of(p.turn.answer)) for p in grounded) / wanted
-    )
-    figures["grounding: answers with all boxes right"] = (
-        100 * sum(same_boxes(p.answer, p.turn.answer) for p in grounded) / len(grounded)
-    )
+    asked_in = {"grounding": [*groups["ground"], *groups["ground page"]], "grounding, unseen": groups["ground unseen"]}
+    for name, group in asked_in.items():
+        grounded = [p for p in group if boxes_of(p.turn.answer)]
+        wanted = sum(len(boxes_of(p.turn.answer)) for p in grounded)
+        hits = sum(matched(boxes_of(p.answer), boxes_of(p.turn.answer)) for p in grounded)
+        figures[f"{name}: boxes found (IoU 0.5)"] = 100 * hits / max(1, wanted)
+        right = sum(same_boxes(p.answer, p.turn.answer) for p in grounded)
+        figures[f"{name}: answers with all boxes right"] = 100 * right / max(1, len(grounded))
     for name, captions in (
         ("caption", [*groups["caption"], *groups["caption grounded"]]),
         ("caption in turn 4", groups["caption in turn 4"]),
