@@ -31,6 +31,13 @@ class Size:
     def pixels(self) -> int:
         return self.width * self.height
 
+    def within(self, max_side: int | None) -> Size:
+        """This size, or the one in proportion whose longer side is ``max_side``; no side becomes nothing."""
+        longer = max(self.width, self.height)
+        if max_side is None or longer <= max_side:
+            return self
+        return Size(*(max(1, round(side * max_side / longer)) for side in (self.width, self.height)))
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -71,11 +78,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    ``own`` are the half-open character ranges of the text that a prompt template wrote: only there a special token's
+    spelling is one. Everything else is somebody's words.
+    """
 
     speaker: Speaker
     text: str
     pictures: tuple[Picture, ...] = ()
+    own: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,7 @@ class Placement:
     offload: bool = False  # layers mapped to "cpu" stay there and compute where the others do
     planned: Mapping[str, int] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
+    context: int | None = None  # tokens of a conversation that there is memory for; None: it was not planned
 
 
 @dataclass(frozen=True, slots=True)

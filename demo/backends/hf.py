@@ -58,7 +58,9 @@ class HFBackend:
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
         self._model.generation_config = self._settings
-        self._prompter = Prompter(loaded.processor, spec, context=_context(loaded.model.config))
+        self._prompter = Prompter(
+            loaded.processor, spec, context=_context(loaded.model.config), planned=placement.context
+        )
         facts = proving.facts(loaded.model)
         progress("warming up", None)
         with memory.refusals_explained(placement):

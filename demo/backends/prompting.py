@@ -1,7 +1,8 @@
 """Turns a conversation into a model's input, so that nothing a user types can become structure.
 
 Owns the mapping onto chat templates, which pictures are kept, the defusing of special tokens in users' text and the
-check against the model's context. Knows nothing of generation. Lengths are tokens, sides pixels.
+check against the model's context and the memory planned for it. Knows nothing of generation. Lengths are tokens, sides
+pixels.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ JOINER = "\N{WORD JOINER}"  # invisible and without width; it breaks up the spel
 class Prompter:
     """Prepares the input of one model."""
 
-    def __init__(self, processor: Any, spec: ModelSpec, *, context: int | None) -> None:
+    def __init__(self, processor: Any, spec: ModelSpec, *, context: int | None, planned: int | None = None) -> None:
+        """``context`` is the most that the model can take, ``planned`` the most that there is memory for."""
         self._processor = processor
         self._spec = spec
-        self._context = context
+        self._context = min((limit for limit in (context, planned) if limit is not None), default=None)
+        self._is_limit_of_model = self._context == context
         self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
         # CogVLM's processor reads all text as text itself
         self._special = _pattern(frozenset() if spec.is_cogvlm else special_words(processor))
@@ -64,8 +67,12 @@ class Prompter:
             raise self._too_long(f"over {num_letters // self._longest_word} tokens, of {self._context}")
 
     def _too_long(self, value: str) -> ContextTooLong:
-        remedy = "Ask a shorter question, or start a new conversation."
-        return ContextTooLong("The conversation is too long for this model", value=value, remedy=remedy)
+        if self._is_limit_of_model:
+            remedy = "Ask a shorter question, or start a new conversation."
+            return ContextTooLong("The conversation is too long for this model", value=value, remedy=remedy)
+        what = "The conversation is longer than memory is planned for"
+        remedy = "Ask a shorter question, start a new conversation, or start the demo with a larger --context."
+        return ContextTooLong(what, value=value, remedy=remedy)
 
     def _kept_pictures(self, messages: Sequence[Message]) -> set[int]:
         """The newest pictures, as many as the model takes, by identity."""

@@ -140,6 +140,7 @@ def unmeasured_plan(name: str, site: Site, flags: Flags) -> Plan:
         activation_bytes=None,
         reserve_bytes=RESERVE_BYTES[kind],
         replicas=replicas,
+        context=flags.context or 0,
         arithmetic=unmeasured(name, places),
         attn=flags.attn,
     )

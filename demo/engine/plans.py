@@ -119,7 +119,7 @@ class Plan:
     activation_bytes: int | None
     reserve_bytes: int
     replicas: tuple[ReplicaPlan, ...]
-    context: int = 0
+    context: int = 0  # tokens planned for; 0 where that is not known
     shortfall_bytes: int = 0
     suggestions: tuple[Suggestion, ...] = ()
     arithmetic: str = ""  # sentences for people
@@ -154,4 +154,5 @@ class Plan:
             offload=len(chosen.device_map) > 1 and "cpu" in chosen.device_map.values(),
             planned=chosen.weights,
             caps=chosen.caps,
+            context=self.context or None,
         )

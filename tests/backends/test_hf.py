@@ -333,6 +333,22 @@ def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(bac
         ask(backend, Message("user", "x" * 400))
 
 
+@pytest.mark.parametrize(
+    ("planned", "most", "is_planned"), [(None, 256, False), (512, 256, False), (256, 256, False), (120, 120, True)]
+)
+def test_a_conversation_may_be_as_long_as_the_model_takes_and_memory_is_planned_for(
+    checkpoint, planned, most, is_planned
+):
+    limited = loaded(checkpoint, replace(CPU, context=planned))
+    _, finish = ask(limited, max_new_tokens=4000)
+    assert finish.usage.prompt_tokens + finish.usage.completion_tokens == most
+    for text in ("x" * 400, "word " * 200_000):
+        with pytest.raises(ContextTooLong, match=f" of {most}") as raised:
+            ask(limited, Message("user", text))
+        assert ("--context" in str(raised.value)) is is_planned
+    limited.close()
+
+
 def test_an_answer_longer_than_the_rest_of_the_context_is_cut_to_it(backend):
     _, finish = ask(backend, max_new_tokens=4000)
     assert finish.reason == "length"

@@ -201,6 +201,14 @@ def test_a_context_is_planned_for_as_asked():
     assert plan(model(1, context=2048), [card(0, 8 * GIB)], Flags(context=16384)).context == 2048  # it takes no more
 
 
+def test_the_backend_is_told_the_context_that_there_is_memory_for():
+    devices = [card(0, 8 * GIB)]
+    assert plan(TALKER, devices).placement_of(0, threads=1).context == 8192
+    assert plan(TALKER, devices, Flags(context=512)).placement_of(0, threads=1).context == 512
+    assert plan("not here yet", devices).placement_of(0, threads=1).context is None
+    assert plan("not here yet", devices, Flags(context=512)).placement_of(0, threads=1).context == 512
+
+
 # --- layers in main memory
 
 
