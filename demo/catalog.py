@@ -13,15 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qsl
 
 from demo.config import BUNDLED_MODEL, ModelChoice
 from demo.errors import BrokenCheckpoint, ConfigError, ModelNotFound
-from demo.types import ROLES, Role
-
-Family = Literal["cogvlm", "cogvlm2", "generic", "auto", "fake"]
-
+from demo.families import FAMILIES, TALKERS, Family, family_of
+from demo.types import ROLES, Role, Size
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
 VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's published repositories hold no tokenizer; they were trained with this one
@@ -37,7 +35,7 @@ class ModelSpec:
 
     name: str  # fit for the page: never a path
     source: str  # a directory, a repository, or "fake"
-    family: str  # a Family; "auto" is decided by the worker once the files are there
+    family: str  # a name of `demo.families`, "fake", or "auto": decided once the files are there
     backend: str  # "hf" | "fake"
     dialect: str | None  # the grounding dialect's name
     roles: tuple[Role, ...]
@@ -56,32 +54,39 @@ class ModelSpec:
         return self.backend == "hf" and Path(self.source).is_absolute()
 
     @property
+    def traits(self) -> Family:
+        """What its family can do; the generic one's where it is not known yet."""
+        return FAMILIES.get(self.family, FAMILIES["generic"])
+
+    def seen(self, size: Size) -> Size | None:
+        """The size of a picture that the model's boxes are in, where they are not relative to the picture."""
+        return self.traits.seen(size)
+
+    @property
     def is_cogvlm(self) -> bool:
         """Whether our own model code runs it."""
         return self.family in ("cogvlm", "cogvlm2")
 
 
-def _cogvlm(name: str, source: str, **changes: Any) -> ModelSpec:
-    spec = ModelSpec(name, source, "cogvlm", "hf", dialect="cogvlm", roles=ROLES, prompts="cogvlm")
+def _spec(name: str, source: str, family: str, **changes: Any) -> ModelSpec:
+    traits = FAMILIES.get(family, FAMILIES["generic"])
+    spec = ModelSpec(name, source, family, "hf", traits.dialect, traits.roles, traits.prompts)
+    spec = replace(spec, max_pictures=traits.max_pictures, max_turns=traits.max_turns, max_side=traits.max_side)
     return replace(spec, **changes)
 
 
-def _generic(name: str, source: str, family: Family) -> ModelSpec:
-    roles: tuple[Role, ...] = ("chat", "captioning")
-    spec = ModelSpec(name, source, family, "hf", dialect=None, roles=roles, prompts="generic")
-    return replace(spec, max_pictures=8, max_side=1568)
-
-
-_TALKERS: tuple[Role, ...] = ("chat", "captioning")
 CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _cogvlm(BUNDLED_MODEL, str(BUNDLED), max_turns=3),  # with more before it, it lists fewer things of a scene
-            _cogvlm("cogvlm", "zai-org/cogvlm-chat-hf", tokenizer=VICUNA, roles=_TALKERS),
-            _cogvlm("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", tokenizer=VICUNA),
-            _cogvlm("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", family="cogvlm2", roles=_TALKERS),
+            _spec(
+                BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=3
+            ),  # with more before it, it lists fewer things of a scene
+            _spec("cogvlm", "zai-org/cogvlm-chat-hf", "cogvlm", tokenizer=VICUNA, roles=TALKERS),
+            _spec("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", "cogvlm", tokenizer=VICUNA),
+            _spec("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", "cogvlm2", roles=TALKERS),
             ModelSpec("fake", "fake", "fake", "fake", dialect="cogvlm", roles=ROLES, prompts="cogvlm"),
+            *(_spec(name, source, row.name) for row in FAMILIES.values() for name, source in row.repositories),
         )
     }
 )
@@ -111,11 +116,8 @@ def spec_of_directory(directory: Path, *, name: str | None = None) -> ModelSpec:
     config = read_config(directory)
     name = name or directory.name
     family = _family_of(config, name)
-    if family == "generic":
-        return _generic(name, str(directory), "generic")
     bare = not any((directory / file).exists() for file in TOKENIZER_FILES)
-    tokenizer = VICUNA if bare and family == "cogvlm" else None
-    return _cogvlm(name, str(directory), family=family, tokenizer=tokenizer)
+    return _spec(name, str(directory), family, tokenizer=VICUNA if bare and family == "cogvlm" else None)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -137,14 +139,14 @@ def _unreadable(directory: Path) -> BrokenCheckpoint:
     return BrokenCheckpoint("config.json cannot be read", value=directory.name, remedy=remedy)
 
 
-def _family_of(config: Mapping[str, Any], name: str) -> Family:
+def _family_of(config: Mapping[str, Any], name: str) -> str:
     model_type = config.get("model_type")
     has_vision = isinstance(config.get("vision_config"), dict)
     if has_vision and model_type in (None, "cogvlm", "cogvlm2"):
         # published configs do not say which they are; only CogVLM2's can share key and value heads
         return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
     if has_vision or model_type in VISION_TYPES:
-        return "generic"
+        return family_of(model_type).name
     raise ConfigError(
         "This model reads no pictures: its config.json has no vision_config",
         value=f"{name}, model_type {model_type}",
@@ -161,7 +163,7 @@ def _find(name: str) -> ModelSpec:
     if directory is not None:
         return spec_of_directory(directory)
     if REPO_ID.fullmatch(name) and ".." not in name:
-        return next((spec for spec in CATALOG.values() if spec.source == name), None) or _generic(name, name, "auto")
+        return next((spec for spec in CATALOG.values() if spec.source == name), None) or _spec(name, name, "auto")
     if "/" in name or "\\" in name:
         raise ModelNotFound("There is no such directory", value=name, remedy="Check the path given to --model.")
     known = ", ".join(CATALOG)

@@ -68,6 +68,9 @@ def test_the_fakes_options_come_from_its_query():
         (FLAT_V1, (), "cogvlm", "cogvlm", VICUNA),
         (FLAT_V1, ("tokenizer.json",), "cogvlm", "cogvlm", None),
         (FLAT_V2, (), "cogvlm2", "cogvlm", None),
+        ({**FLAT_V1, "model_type": ""}, (), "cogvlm", "cogvlm", VICUNA),  # as published, once saved again
+        ({**FLAT_V2, "model_type": ""}, (), "cogvlm2", "cogvlm", None),
+        ({"text_config": {}, "vision_config": {}}, (), "generic", None, None),  # CogVLM's own is flat
         ({**FLAT_V1, "model_type": "cogvlm"}, ("tokenizer.json",), "cogvlm", "cogvlm", None),
         ({**FLAT_V2, "model_type": "cogvlm"}, (), "cogvlm2", "cogvlm", None),
         ({"model_type": "llava", "vision_config": {}}, (), "generic", None, None),

@@ -13,7 +13,12 @@ TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
 PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
 COGVLM_MARKS = 2  # tokens before and after a picture
-ROUTED = ("cogvlm", "cogvlm2", None)  # types whose picture tokens have experts of their own; published ones say none
+ROUTED = (
+    "cogvlm",
+    "cogvlm2",
+    "",
+    None,
+)  # types whose picture tokens have experts of their own; published ones say none
 
 
 @dataclass(frozen=True, slots=True)
