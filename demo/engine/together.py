@@ -115,6 +115,6 @@ def _in_turns(models: Sequence[ModelFootprint], site: Site, flags: Flags) -> tup
 
 
 def _parked_bytes(plans: Sequence[Plan]) -> int:
-    """What main memory has to hold at most: the weights of all models but the one on the cards, and the processes."""
-    weights = [sum(sum(replica.weights.values()) for replica in plan.replicas) for plan in plans]
-    return sum(weights) - min(weights) + RESERVE_BYTES["cpu"] * sum(len(plan.replicas) for plan in plans)
+    """What main memory has to hold: all models' weights, for a copy of those on the cards is kept, and the processes."""
+    replicas = [replica for plan in plans for replica in plan.replicas]
+    return sum(sum(replica.weights.values()) + RESERVE_BYTES["cpu"] for replica in replicas)
