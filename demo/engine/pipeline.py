@@ -15,13 +15,13 @@ from itertools import accumulate
 from demo.engine.footprint import ITEM_BYTES, ModelFootprint, Module
 from demo.engine.plans import Flags, Load
 
-# What a process takes besides the model. Card: the CUDA context (0.69 GiB on an H200 with torch 2.11) and the libraries'
-# workspaces (32 MiB). CPU: the interpreter with the frameworks.
+# What a process takes besides the model. Card: the CUDA context (0.69 GiB on an H200 with torch 2.11) and the
+# libraries' workspaces (32 MiB). CPU: the interpreter with the frameworks.
 RESERVE_BYTES: Mapping[str, int] = {"cuda": 768 * 2**20, "cpu": 512 * 2**20}
 FIRST_KINDS = ("embedding", "vision")
-# What torch's allocator holds on a card beyond the tensors that are alive at once, as fitted to twelve measurements (four
-# models of 7 to 19 billion parameters, each on one card, on two and split; `benchmarks/README.md`): a growing KV cache
-# and the prefill's tensors leave gaps between each other, and of what the tower used little fits what comes after it.
+# What torch's allocator holds on a card beyond the tensors that are alive at once, as fitted to twelve measurements
+# (four models of 7 to 19 billion parameters, each on one card, on two and split; `benchmarks/README.md`): a growing KV
+# cache and the prefill's tensors leave gaps between each other, and of what the tower used little fits what comes after.
 GAPS = (2, 5)  # of KV cache and prefill
 TOWER_KEPT = (4, 5)  # of the tower's peak, beside the prefill
 
