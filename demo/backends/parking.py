@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from demo.backends.tensors import kept, pieces
 
 ALIGNMENT = 512  # bytes; where one storage's copy may begin in the host's block
+REFUSAL: type[Exception] = getattr(torch, "AcceleratorError", RuntimeError)  # torch has the former since 2.8
 
 log = logging.getLogger(__name__)
 
@@ -107,22 +109,26 @@ def _storages(model: Any, device_type: str) -> Iterator[torch.Tensor]:
 
 
 def _pinned(size: int) -> torch.Tensor:
-    """A block of main memory that cards copy from at full speed; a slower one where the system gives no such."""
-    block = torch.empty(size, dtype=torch.uint8)
+    """A block of main memory that cards copy from at full speed; a slower one where the system gives no such.
+
+    It has to be unpinned before its pages go, else whoever gets them next could not pin them. The array is what every
+    view's storage keeps alive, and it tells of its end before it frees them; a tensor may end before its views do.
+    """
+    pages = np.empty(size, np.uint8)
     if size and torch.cuda.is_available():
-        address, cudart = block.data_ptr(), torch.cuda.cudart()
+        address, cudart = pages.ctypes.data, torch.cuda.cudart()
         refusal = int(cudart.cudaHostRegister(address, size, 0))
         if refusal:
             _clear_refusal()
             log.warning("Main memory could not be pinned (error %d): models will take turns more slowly", refusal)
-        else:  # else the next owner of these pages could not be pinned
-            weakref.finalize(block, cudart.cudaHostUnregister, address)
-    return block
+        else:
+            weakref.finalize(pages, cudart.cudaHostUnregister, address)
+    return torch.from_numpy(pages)
 
 
 def _clear_refusal() -> None:
     """CUDA keeps a refusal until it is asked, and the next kernel would be blamed for it."""
-    with contextlib.suppress(torch.AcceleratorError):
+    with contextlib.suppress(REFUSAL):
         torch.zeros(1, device="cuda")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
-from demo.backends import tensors
+from demo.backends import parking, tensors
 from demo.backends.parking import Garage
 from tests.models.kit import prompt, tiny_model
 
@@ -62,3 +64,53 @@ def test_on_a_cpu_nothing_moves_and_nothing_is_copied():
     assert tensors.resident(model) == before
     garage.resume()
     assert not garage.is_parked
+
+
+class Cudart:
+    """What of CUDA's runtime pins memory, for a machine without a card."""
+
+    def __init__(self):
+        self.pinned = set()
+        self.sizes = []
+
+    def cudaHostRegister(self, address, size, flags):  # noqa: N802 - the name is the library's
+        self.pinned.add(address)
+        self.sizes.append(size)
+        return 0
+
+    def cudaHostUnregister(self, address):  # noqa: N802
+        self.pinned.remove(address)
+        return 0
+
+
+@pytest.mark.parametrize("is_inference", [False, True])  # a view holds on to its tensor in one, not in the other
+def test_a_block_stays_pinned_as_long_as_any_view_of_it_and_no_longer(monkeypatch, is_inference):
+    cudart = Cudart()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: cudart)
+    with torch.inference_mode(is_inference):
+        block = parking._pinned(4096)
+        view = block[512:1024]
+    assert (cudart.pinned, cudart.sizes) == ({block.data_ptr()}, [4096])
+    del block
+    gc.collect()
+    assert len(cudart.pinned) == 1
+    assert view.untyped_storage().nbytes() == 4096
+    del view
+    gc.collect()
+    assert cudart.pinned == set()
+
+
+def test_what_a_garage_pins_is_unpinned_when_the_garage_goes(monkeypatch):
+    cudart = Cudart()
+    monkeypatch.setattr(parking, "_empty_caches", lambda: None)
+    garage = Garage(tiny_model(), leaves="cpu")
+    with monkeypatch.context() as with_card:
+        with_card.setattr(torch.cuda, "is_available", lambda: True)
+        with_card.setattr(torch.cuda, "cudart", lambda: cudart)
+        garage.park()
+    garage.resume()
+    assert len(cudart.pinned) == 1  # the copy is kept for the next turn
+    del garage
+    gc.collect()
+    assert cudart.pinned == set()
