@@ -66,7 +66,7 @@ class Asker:
         """The boxes in an answer; those without words of their own are called ``unnamed``."""
         if self.spec.dialect is None:
             return []
-        found = dialects.get(self.spec.dialect).parse(text, picture.size)
+        found = dialects.get(self.spec.dialect).parse(text, picture.size, seen=self.spec.seen(picture.size))
         return [replace(region, label=region.label or unnamed) for region in found]
 
 

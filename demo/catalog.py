@@ -142,8 +142,9 @@ def _unreadable(directory: Path) -> BrokenCheckpoint:
 def _family_of(config: Mapping[str, Any], name: str) -> str:
     model_type = config.get("model_type")
     has_vision = isinstance(config.get("vision_config"), dict)
-    if has_vision and model_type in (None, "cogvlm", "cogvlm2"):
-        # published configs do not say which they are; only CogVLM2's can share key and value heads
+    is_unnamed = not model_type and "text_config" not in config  # so are published CogVLMs, whose configs are flat
+    if has_vision and (is_unnamed or model_type in ("cogvlm", "cogvlm2")):
+        # nor do those say which of the two they are; only CogVLM2's can share key and value heads
         return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
     if has_vision or model_type in VISION_TYPES:
         return family_of(model_type).name

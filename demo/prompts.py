@@ -1,7 +1,8 @@
 """Prompt templates: what a model is asked when a user presses a button instead of typing a question.
 
 Owns the shape of a prompt set and its reading from ``assets/prompts/<set>.json``. Knows nothing of models; a
-`ModelSpec` names its set. A set that cannot ask for boxes has an empty ``ground`` and no ``grounded`` caption.
+`ModelSpec` names its set. A set that cannot ask for boxes has an empty ``ground``, one that cannot ask about them an
+empty ``describe_region``. What a file's ``verified`` says is for people: where the words are from.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from demo.errors import ConfigError
+from demo.types import Message, Picture
 
 PROMPTS = Path(__file__).resolve().parent.parent / "assets" / "prompts"
 
@@ -23,7 +25,7 @@ class PromptSet:
 
     caption: Mapping[str, str]  # style -> prompt; the styles are short, detailed and, where boxes are known, grounded
     ground: str  # holds {phrase}; empty when the model draws no boxes
-    describe_region: str  # holds {box}; empty likewise
+    describe_region: str  # holds {box}; empty when it cannot be asked about one
     chat_examples: tuple[str, ...]
 
     def ask_where(self, phrase: str) -> str:
@@ -40,6 +42,18 @@ class PromptSet:
             known = ", ".join(self.caption)
             raise ConfigError("This model has no such caption style", value=style, remedy=f"Choose one of: {known}.")
         return self.caption[style]
+
+    def where(self, phrase: str, picture: Picture) -> Message:
+        """`ask_where` as a message in which only the template's own words can be structure."""
+        text = self.ask_where(phrase)
+        begin = self.ground.index("{phrase}")
+        end = len(text) - (len(self.ground) - begin - len("{phrase}"))
+        return Message("user", text, (picture,), own=((0, begin), (end, len(text))))
+
+    def caption_of(self, style: str, picture: Picture) -> Message:
+        """`ask_caption` as a message; all of it is the template's."""
+        text = self.ask_caption(style)
+        return Message("user", text, (picture,), own=((0, len(text)),))
 
 
 def prompt_sets() -> tuple[str, ...]:

@@ -120,8 +120,7 @@ def _ground(task: Ground, config: EngineConfig) -> int:
     picture = _open(task.image)
     phrase = _question(task.phrase, "phrase")
     with ready_to_ask(config, "grounding") as asker:
-        question = Message("user", asker.prompts.ask_where(phrase), (picture,))
-        answer = asker.ask([question]).strip()
+        answer = asker.ask([asker.prompts.where(phrase, picture)]).strip()
         regions = asker.regions(answer, picture, unnamed=phrase)
     if task.json:
         print(json.dumps({"phrase": phrase, "answer": answer, "regions": records(regions, picture.size)}))
@@ -180,7 +179,7 @@ def _caption_one(task: Caption, asker: Asker, item: Item, text_file: Path | None
     """Whether it went well; an error that is this picture's alone is said, and the next one may be fine."""
     try:
         picture = _open(item.path)
-        answer = asker.ask([Message("user", asker.prompts.ask_caption(task.style), (picture,))]).strip()
+        answer = asker.ask([asker.prompts.caption_of(task.style, picture)]).strip()
     except (InvalidInput, OutOfMemory, ReplicaDied) as error:
         note(f"error: {error}")
         return False

@@ -13,6 +13,8 @@ from demo import catalog
 from demo.catalog import BUNDLED, CATALOG, VICUNA, resolve
 from demo.config import ModelChoice
 from demo.errors import BrokenCheckpoint, ConfigError, DemoError, ModelNotFound
+from demo.families import FAMILIES, family_of
+from demo.grounding import dialects
 from demo.prompts import load_prompts, prompt_sets
 
 FLAT_V1 = {"num_attention_heads": 32, "vision_config": {"image_size": 490}, "auto_map": {"AutoConfig": "x.Y"}}
@@ -33,6 +35,17 @@ def test_every_name_of_the_catalogue_resolves_to_its_own_spec(name):
     spec = resolve(ModelChoice(name))
     assert (spec.name, spec.source) == (name, CATALOG[name].source)
     assert load_prompts(spec.prompts).caption["short"]
+
+
+def test_every_family_is_whole():
+    for name, family in FAMILIES.items():
+        assert family.name == name
+        grounds = "grounding" in family.roles
+        assert (family.dialect is not None) == grounds == bool(load_prompts(family.prompts).ground)
+        assert family.dialect in (None, *dialects.names())
+        assert family_of(family.types[0] if family.types else None) is family
+    types = [model_type for family in FAMILIES.values() for model_type in family.types]
+    assert len(types) == len(set(types))
 
 
 def test_every_model_that_serves_grounding_has_a_dialect_and_a_way_to_ask():
@@ -73,7 +86,10 @@ def test_the_fakes_options_come_from_its_query():
         ({"text_config": {}, "vision_config": {}}, (), "generic", None, None),  # CogVLM's own is flat
         ({**FLAT_V1, "model_type": "cogvlm"}, ("tokenizer.json",), "cogvlm", "cogvlm", None),
         ({**FLAT_V2, "model_type": "cogvlm"}, (), "cogvlm2", "cogvlm", None),
-        ({"model_type": "llava", "vision_config": {}}, (), "generic", None, None),
+        ({"model_type": "llava", "vision_config": {}}, (), "llava", None, None),
+        ({"model_type": "qwen2_5_vl", "vision_config": {}}, (), "qwen2_5_vl", "qwen2_5_vl", None),
+        ({"model_type": "qwen3_vl_moe", "vision_config": {}}, (), "qwen3_vl", "qwen3_vl", None),
+        ({"model_type": "of-tomorrow", "vision_config": {}}, (), "generic", None, None),
         ({"model_type": "fuyu"}, (), "generic", None, None),
     ],
 )

@@ -54,7 +54,8 @@ class HFBackend:
         self._devices = memory.devices_of(placement)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
-        self._hidden = hidden_tokens(loaded.tokenizer)
+        self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None)
+        _pin_pixels(loaded.processor, spec)
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
         self._model.generation_config = self._settings
@@ -116,7 +117,7 @@ class HFBackend:
     def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> None:
         """Answer a tiny question: the first user is then served like the tenth, and the numbers have proved sound."""
         with_picture = facts.parameters < SMALL_MODEL or "cpu" not in facts.resident_bytes
-        pictures = (_grey_picture(),) if with_picture else ()
+        pictures = (_grey_picture(),) if with_picture or spec.traits.needs_picture else ()
         question = Message("user", "What is in the picture?", pictures)
         inputs = self._prompter.prepare([question])
         if not self._thread.submit(self._has_sound_logits, inputs).result():
@@ -139,6 +140,18 @@ def _settled(spec: ModelSpec, directory: Path) -> ModelSpec:
         return spec
     found = spec_of_directory(directory, name=spec.name)
     return replace(found, trust_remote_code=spec.trust_remote_code, tokenizer=spec.tokenizer or found.tokenizer)
+
+
+def _pin_pixels(processor: Any, spec: ModelSpec) -> None:
+    """Have pictures resized within the limits that the page assumes when it reads boxes in pixels of the result."""
+    if spec.traits.pixels is None:
+        return
+    least, most = spec.traits.pixels
+    pictures = processor.image_processor
+    pictures.size = {"shortest_edge": least, "longest_edge": most}
+    for name in ("min_pixels", "max_pixels"):  # they would go before the size
+        if getattr(pictures, name, None) is not None:
+            setattr(pictures, name, None)
 
 
 def _context(config: Any) -> int | None:

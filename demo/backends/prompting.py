@@ -40,9 +40,9 @@ class Prompter:
         self._refuse_at_a_glance(messages)
         pictures = self._kept_pictures(messages)
         turns = [self._turn(message, pictures) for message in messages]
-        if getattr(self._processor, "chat_template", None) is None:
-            return self._prepare_last(turns[-1])
         try:
+            if getattr(self._processor, "chat_template", None) is None:
+                return self._prepare_last(turns[-1])
             return self._processor.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
             )
@@ -51,6 +51,11 @@ class Prompter:
             raise InvalidInput(
                 "The model's chat template refuses this conversation", value=error, remedy=remedy
             ) from None
+        except ValueError as error:
+            if "aspect ratio" not in str(error):
+                raise
+            remedy = "Cut it to a shape that is less long."
+            raise InvalidInput("The picture is too long and narrow for this model", remedy=remedy) from error
 
     def room(self, num_prompt: int, max_new_tokens: int) -> int:
         """How many tokens the answer may have; raises `ContextTooLong` when there is no room for any."""
@@ -81,21 +86,31 @@ class Prompter:
 
     def _turn(self, message: Message, kept: set[int]) -> dict[str, Any]:
         images = [{"type": "image", "image": self._image(p)} for p in message.pictures if id(p) in kept]
-        return {"role": message.speaker, "content": [*images, {"type": "text", "text": self.defused(message.text)}]}
+        return {"role": message.speaker, "content": [*images, {"type": "text", "text": self._worded(message)}]}
 
     def _image(self, picture: Picture) -> Image.Image:
         image = to_pil(picture)
-        if self._spec.max_side is not None and max(image.size) > self._spec.max_side:
-            image.thumbnail((self._spec.max_side, self._spec.max_side), Image.Resampling.BICUBIC)
-        return image
+        size = picture.size.within(self._spec.max_side)  # the page counts on this very size: see `ModelSpec.seen`
+        return image if size == picture.size else image.resize((size.width, size.height), Image.Resampling.BICUBIC)
 
     def defused(self, text: str) -> str:
         """The text with every special token's spelling broken up by a character nobody sees."""
         return self._special.sub(lambda found: found[0][0] + JOINER + found[0][1:], text)
 
+    def _worded(self, message: Message) -> str:
+        """The message's text, defused but for what a template of ours wrote in it."""
+        pieces: list[str] = []
+        at = 0
+        for start, end in message.own:
+            pieces += [self.defused(message.text[at:start]), message.text[start:end]]
+            at = end
+        return "".join([*pieces, self.defused(message.text[at:])])
+
     def _prepare_last(self, turn: dict[str, Any]) -> Any:
         """Models that know no conversations get the last question with its pictures."""
         images = [part["image"] for part in turn["content"] if part["type"] == "image"]
+        if self._spec.traits.needs_picture and not images:
+            raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
         return self._processor(text=turn["content"][-1]["text"], images=images or None, return_tensors="pt")
 
 
@@ -104,7 +119,9 @@ def special_words(processor: Any) -> frozenset[str]:
     tokenizer = processor.tokenizer
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     places = {value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)}
-    return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places} if len(word) > 1)
+    # Florence-2's processor makes tasks of certain words; a question that holds one is an error to it
+    tasks = {task for name, value in vars(processor).items() if name.startswith("task_prompts_") for task in value}
+    return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places, *tasks} if len(word) > 1)
 
 
 def _pattern(words: frozenset[str]) -> re.Pattern[str]:

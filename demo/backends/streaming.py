@@ -80,11 +80,11 @@ class TextDecoder:
         return text
 
 
-def hidden_tokens(tokenizer: Any) -> frozenset[int]:
-    """The ids of special tokens that say nothing to a reader; those that spell boxes stay."""
+def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True) -> frozenset[int]:
+    """The ids of special tokens that say nothing to a reader; those that spell boxes stay where boxes are read."""
     special = {token: entry.content for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
     special.update(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-    return frozenset(token for token, word in special.items() if not BOX_SYNTAX.match(word))
+    return frozenset(token for token, word in special.items() if not (keeps_boxes and BOX_SYNTAX.match(word)))
 
 
 class Tap(BaseStreamer):  # type: ignore[misc]

@@ -127,7 +127,7 @@ def _regions(context: UiContext, role: Role, text: str, picture: Picture | None,
     spec = context.spec(role)
     if picture is None or spec is None or spec.dialect is None:
         return ()
-    found = dialects.get(spec.dialect).parse(text, picture.size)
+    found = dialects.get(spec.dialect).parse(text, picture.size, seen=spec.seen(picture.size))
     return tuple(replace(region, label=region.label or unnamed) for region in found)
 
 

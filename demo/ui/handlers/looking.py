@@ -5,7 +5,8 @@ Owns which prompt is sent and the order of checks. The picture is named by the p
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 
 from demo.errors import ConfigError, InvalidInput
 from demo.prompts import PromptSet
@@ -22,23 +23,29 @@ def ground(
     """Find what the phrase names. Raises the family's errors."""
     prompts = _prompts_for(context, "grounding")
     wanted = checked_question(context, phrase, name="phrase")
-    yield from _look(context, "grounding", picture, prompts.ask_where(wanted), controls, unnamed=wanted[:80])
+    yield from _look(context, "grounding", picture, partial(prompts.where, wanted), controls, unnamed=wanted[:80])
 
 
 def caption(
     context: UiContext, picture: str | None, style: str | None, controls: Controls = ()
 ) -> Generator[Answer, None, None]:
     """Describe the picture in one of the styles its model has a prompt for. Raises the family's errors."""
-    prompt = _prompts_for(context, "captioning").ask_caption(style or "")
-    yield from _look(context, "captioning", picture, prompt, controls)
+    prompts = _prompts_for(context, "captioning")
+    prompts.ask_caption(style or "")  # an unknown style is refused before the picture is opened
+    yield from _look(context, "captioning", picture, partial(prompts.caption_of, style or ""), controls)
 
 
 def _look(
-    context: UiContext, role: Role, picture: str | None, prompt: str, controls: Controls, *, unnamed: str = ""
+    context: UiContext,
+    role: Role,
+    picture: str | None,
+    question: Callable[[Picture], Message],
+    controls: Controls,
+    *,
+    unnamed: str = "",
 ) -> Generator[Answer, None, None]:
-    opened = _opened(context, picture)
-    question = Message("user", prompt, (opened,))
-    yield from answering(context, role, (question,), sampling_of(*controls), unnamed=unnamed)
+    messages = (question(_opened(context, picture)),)
+    yield from answering(context, role, messages, sampling_of(*controls), unnamed=unnamed)
 
 
 def _opened(context: UiContext, picture: str | None) -> Picture:

@@ -1,0 +1,128 @@
+"""The families of models as data: which ``model_type`` belongs to which, how it is asked and what it can do.
+
+Owns the table and its look-up. A family serves grounding only where its prompts, its box dialect and its processor were
+run together in a test; all others chat and caption. Knows nothing of directories, the hub or any framework. Sides are
+pixels, pixels are counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from demo.grounding.qwen2_5_vl import MAX_PIXELS, MIN_PIXELS, resized
+from demo.types import ROLES, Role, Size
+
+TALKERS: tuple[Role, ...] = ("chat", "captioning")
+MAX_SIDE = 1568  # longer sides cost more tokens than they tell; 56 times 28, so that Qwen's grid is met exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What all models of one family have in common."""
+
+    name: str
+    types: tuple[str, ...] = ()  # of config.json
+    prompts: str = "generic"
+    dialect: str | None = None  # of its boxes
+    roles: tuple[Role, ...] = TALKERS
+    max_pictures: int = 8  # per conversation
+    max_turns: int | None = None  # 1: it answers single questions, its template knows no conversations
+    max_side: int | None = MAX_SIDE  # longer sides are reduced before its processor sees them
+    has_system: bool = False  # it was taught to heed a system prompt
+    needs_picture: bool = False  # it answers nothing without one
+    keeps_tokens: bool = False  # its boxes are written in special tokens, which decoding must not drop
+    pixels: tuple[int, int] | None = None  # least and most its processor resizes to, where its boxes are pixels of that
+    repositories: tuple[tuple[str, str], ...] = ()  # names of our own for well-known ones
+
+    def seen(self, size: Size) -> Size | None:
+        """The size that a picture's boxes are written in; None where they are relative to the picture."""
+        if self.pixels is None:
+            return None
+        least, most = self.pixels
+        return resized(size.within(self.max_side), min_pixels=least, max_pixels=most)
+
+
+def _one_shot(name: str, *types: str, **how: object) -> Family:
+    return Family(name, types, max_pictures=1, max_turns=1, **how)  # type: ignore[arg-type]
+
+
+_TABLE = (
+    Family("cogvlm", ("cogvlm",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
+    Family("cogvlm2", ("cogvlm2",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
+    Family(
+        "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True, keeps_tokens=True,
+        repositories=(
+            ("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"),
+            ("qwen2-vl-7b", "Qwen/Qwen2-VL-7B-Instruct"),
+        ),
+    ),
+    Family(
+        "qwen2_5_vl", ("qwen2_5_vl",), "qwen2_5_vl", "qwen2_5_vl", ROLES, has_system=True,
+        pixels=(MIN_PIXELS, MAX_PIXELS),
+        repositories=(
+            ("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
+            ("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ),
+    ),
+    Family(
+        "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), "qwen3_vl", "qwen3_vl", ROLES,
+        has_system=True, keeps_tokens=True,
+        repositories=(
+            ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
+            ("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
+            ("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        ),
+    ),
+    Family(
+        "glm_v", ("glm4v", "glm4v_moe", "glm46v"), has_system=True,
+        repositories=(("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking"), ("glm-4.6v-flash", "zai-org/GLM-4.6V-Flash")),
+    ),
+    Family(
+        "internvl", ("internvl",), has_system=True,
+        repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
+    ),
+    Family(
+        "llava", ("llava", "llava_next", "llava_onevision", "vipllava"),
+        repositories=(
+            ("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf"),
+            ("llava-next-7b", "llava-hf/llava-v1.6-mistral-7b-hf"),
+            ("llava-onevision-7b", "llava-hf/llava-onevision-qwen2-7b-ov-hf"),
+        ),
+    ),
+    Family(
+        "smolvlm", ("smolvlm", "idefics2", "idefics3"), has_system=True,
+        repositories=(
+            ("smolvlm", "HuggingFaceTB/SmolVLM-Instruct"),
+            ("smolvlm2", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
+            ("idefics3", "HuggingFaceM4/Idefics3-8B-Llama3"),
+        ),
+    ),
+    Family(
+        "gemma", ("gemma3", "gemma3n", "gemma4"), has_system=True,
+        repositories=(("gemma3-4b", "google/gemma-3-4b-it"), ("gemma3-12b", "google/gemma-3-12b-it")),
+    ),
+    _one_shot(
+        "paligemma", "paligemma", prompts="paligemma", dialect="paligemma", roles=ROLES,
+        needs_picture=True, keeps_tokens=True,
+        repositories=(
+            ("paligemma", "google/paligemma-3b-mix-448"),
+            ("paligemma2", "google/paligemma2-3b-mix-448"),
+        ),
+    ),
+    _one_shot("florence2", "florence2", repositories=(("florence2", "florence-community/Florence-2-base-ft"),)),
+    _one_shot("kosmos2", "kosmos-2", repositories=(("kosmos2", "microsoft/kosmos-2-patch14-224"),)),
+    Family("molmo2", ("molmo2",), repositories=(("molmo2-8b", "allenai/Molmo2-8B"),)),
+    Family("minicpm", ("minicpmv4_6", "minicpmv4_7")),
+    Family("deepseek", ("deepseek_vl", "deepseek_vl_hybrid", "deepseek_ocr2")),
+    Family("generic", has_system=True),
+)  # fmt: skip
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in _TABLE})
+_BY_TYPE: Mapping[str, Family] = MappingProxyType({type_: family for family in _TABLE for type_ in family.types})
+
+
+def family_of(model_type: str | None) -> Family:
+    """The family of a ``model_type``; types that are in no row chat and caption."""
+    return _BY_TYPE.get(model_type or "", FAMILIES["generic"])
