@@ -11,7 +11,7 @@ import importlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -63,6 +63,17 @@ class DeviceReader:
             with contextlib.suppress(self._nvml.NVMLError):  # lost since, or one that shares the main memory
                 cards.append(_card(self._nvml, index, handle))
         return (*cards, _cpu())
+
+    def processes(self) -> dict[str, dict[int, int]]:
+        """Card -> process id -> the bytes that it holds there, its context among them; only what the driver tells.
+
+        In a container the driver may know processes by other ids than they have there, or not speak of them at all.
+        """
+        found: dict[str, dict[int, int]] = {}
+        for index, (_, handle) in enumerate(self._handles):
+            with contextlib.suppress(self._nvml.NVMLError):
+                found[f"cuda:{index}"] = _by_process(self._nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        return found
 
     def close(self) -> None:
         nvml, self._nvml, self._handles = self._nvml, None, []
@@ -143,6 +154,15 @@ def _card(nvml: Any, index: int, handle: Any) -> Device:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     name = _text(nvml.nvmlDeviceGetName(handle))
     return Device(f"cuda:{index}", name, "cuda", int(memory.total), int(memory.free))
+
+
+def _by_process(entries: Iterable[Any]) -> dict[int, int]:
+    """Bytes by process id; a process may have several entries, and one of unknown size says nothing."""
+    sizes: dict[int, int] = {}
+    for entry in entries:
+        if entry.usedGpuMemory:
+            sizes[int(entry.pid)] = sizes.get(int(entry.pid), 0) + int(entry.usedGpuMemory)
+    return sizes
 
 
 def _text(value: str | bytes) -> str:

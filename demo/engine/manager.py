@@ -88,7 +88,7 @@ class ModelManager:
             replicas = []
             for index, chosen in enumerate(plan_.replicas):
                 placement = plan_.placement_of(index, threads=threads["cpu" in chosen.devices])
-                job = WorkerJob(spec, placement, dict(chosen.devices))
+                job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns)
                 replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=restart))
                 count += 1
             pools[spec] = Pool(replicas)

@@ -37,6 +37,10 @@ class WorkerProcess:
             theirs.close()  # so that the pipe ends when the worker does
         self._outbox = _Outbox(self._connection)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     def send(self, command: Command) -> None:
         """Never waits, and says nothing of a worker that is gone: `listen` does."""
         self._outbox.put(command)

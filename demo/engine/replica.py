@@ -46,7 +46,7 @@ __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolic
 WAITING_FOR_TURN = "waiting for its turn on the card"
 LEAVING_CARD = "leaving the card to another model"
 TAKING_TURN = "taking its turn on the card"
-NOTHING_HELD: Mapping[str, Mapping[str, object]] = MappingProxyType({"resident_bytes": {}, "memory": {}})
+NOTHING_HELD: Mapping[str, object] = MappingProxyType({"resident_bytes": {}, "memory": {}, "pid": 0})
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class ProcessReplica:
         self._restarts = Restarts(restart)
         devices = tuple(sorted(set(job.placement.device_map.values())))
         planned, weights = dict(job.planned), dict(job.placement.planned)
-        self._snapshot = ReplicaSnapshot(replica_id, job.spec.name, "starting", "", None, devices, planned, weights)
+        self._snapshot = ReplicaSnapshot(
+            replica_id, job.spec.name, "starting", "", None, devices, planned, weights, takes_turns=job.takes_turns
+        )
         self._load_error = ""  # of the process that runs now, where a restart might help
         self._answers = OpenAnswers()
         self._process: WorkerProcess | None = None  # there while it is ready
@@ -210,7 +212,7 @@ class ProcessReplica:
             process = WorkerProcess(self._job, name=f"worker-{self._snapshot.replica_id}")
         except OSError as error:
             return f"it could not be started ({error.strerror})"
-        self._set(state="starting", detail="starting the model's process")
+        self._set(state="starting", detail="starting the model's process", pid=process.pid)
         has_stalled = self._watch(process)
         self._process = None
         self._is_loaded = self._is_moving = self._has_begun = False

@@ -35,3 +35,5 @@ class ReplicaSnapshot:
     deaths: int = 0  # of earlier processes
     served: int = 0
     tokens_per_s: float = 0.0  # of the last answer that had any speed
+    pid: int = 0  # of the process that runs now; 0 where there is none
+    takes_turns: bool = False  # it holds its cards only while it answers

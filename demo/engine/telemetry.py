@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from demo.engine.devices import Device, DeviceReader
+from demo.engine.pipeline import RESERVE_BYTES
 
 if TYPE_CHECKING:
     from demo.engine.manager import ManagerSnapshot
@@ -31,16 +32,21 @@ class Reader(Protocol):
 
     def read(self) -> tuple[Device, ...]: ...
 
+    def processes(self) -> dict[str, dict[int, int]]: ...
+
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What one replica's process holds of a device, as its framework counts; ``reserved`` may be slightly stale."""
+    """What one replica's process holds of a device: as the driver says, its context among it, where it says so.
+
+    Else as the process's framework counts, which may be slightly stale.
+    """
 
     replica_id: int
     model: str
-    reserved_bytes: int
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,13 @@ class DeviceStatus:
     total_bytes: int | None
     used_bytes: int  # by everyone
     high_water_bytes: int  # the most that was seen in use
-    planned_bytes: int  # by all replicas together, everything counted
+    planned_bytes: int  # by all replicas that are there together, everything counted
     holdings: tuple[Holding, ...]
 
     @property
     def other_bytes(self) -> int:
-        """What no replica reports: other programs, and on a card the drivers' contexts."""
-        return max(0, self.used_bytes - sum(holding.reserved_bytes for holding in self.holdings))
+        """What no replica holds: other programs, the driver, and contexts where it does not tell whose they are."""
+        return max(0, self.used_bytes - sum(holding.held_bytes for holding in self.holdings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class Monitor:
                 self._thread.start()
             self._changed.wait_for(self._is_fresh, timeout=PATIENCE_S)
             status = self._status
-        return status or _status(self._snapshot(), (), {}, 0.0)
+        return status or _status(self._snapshot(), (), {}, {}, 0.0)
 
     def close(self) -> None:
         self._closing.set()
@@ -136,42 +142,54 @@ class Monitor:
             return is_watched
 
     def _sample(self, reader: Reader) -> None:
-        devices = reader.read()
+        devices, processes = reader.read(), reader.processes()
         last = self._status
         high = {device.id: device.high_water_bytes for device in last.devices} if last else {}
-        status = _status(self._snapshot(), devices, high, time.monotonic() - self._started_s)
+        status = _status(self._snapshot(), devices, processes, high, time.monotonic() - self._started_s)
         with self._changed:
             self._status, self._sampled_s = status, time.monotonic()
             self._changed.notify_all()
 
 
-def _status(manager: ManagerSnapshot, devices: Sequence[Device], high: Mapping[str, int], uptime_s: float) -> Status:
+def _status(
+    manager: ManagerSnapshot,
+    devices: Sequence[Device],
+    processes: Mapping[str, Mapping[int, int]],
+    high: Mapping[str, int],
+    uptime_s: float,
+) -> Status:
     """Devices the driver knows, then those that only the workers and the plan name."""
     replicas = manager.replicas
     known = {device.id for device in devices}
     named = (name for replica in replicas for name in (*replica.memory, *replica.planned, *replica.devices))
     unknown = sorted(set(named) - known)
-    shown = [_of_driver(device, replicas, high.get(device.id, 0)) for device in devices]
+    shown = [_of_driver(device, processes.get(device.id, {}), replicas, high.get(device.id, 0)) for device in devices]
     shown += [_of_workers(name, replicas, high.get(name, 0)) for name in unknown]
     return Status(manager, tuple(shown), uptime_s)
 
 
-def _of_driver(device: Device, replicas: Sequence[ReplicaSnapshot], high: int) -> DeviceStatus:
+def _of_driver(
+    device: Device, processes: Mapping[int, int], replicas: Sequence[ReplicaSnapshot], high: int
+) -> DeviceStatus:
     used = max(0, device.total_bytes - device.free_bytes)
     most = min(max(high, used, _peak(device.id, replicas)), device.total_bytes)
-    planned, holdings = _planned(device.id, replicas), _holdings(device.id, replicas)
+    planned, holdings = _planned(device.id, replicas), _holdings(device.id, processes, replicas)
     return DeviceStatus(device.id, device.name, device.total_bytes, used, most, planned, holdings)
 
 
 def _of_workers(name: str, replicas: Sequence[ReplicaSnapshot], high: int) -> DeviceStatus:
-    holdings = _holdings(name, replicas)
-    used = sum(holding.reserved_bytes for holding in holdings)
+    holdings = _holdings(name, {}, replicas)
+    used = sum(holding.held_bytes for holding in holdings)
     most = max(high, used, _peak(name, replicas))
     return DeviceStatus(name, "", None, used, most, _planned(name, replicas), holdings)
 
 
 def _planned(device: str, replicas: Sequence[ReplicaSnapshot]) -> int:
-    return sum(replica.planned.get(device, 0) for replica in replicas)
+    """Of those that take turns on a card the largest, for one is there at a time; the others leave their contexts."""
+    sizes = [(replica.planned.get(device, 0), replica.takes_turns and device != "cpu") for replica in replicas]
+    turns = [size for size, takes_turns in sizes if takes_turns and size]
+    contexts = RESERVE_BYTES["cuda"] * max(0, len(turns) - 1)
+    return sum(size for size, takes_turns in sizes if not takes_turns) + max(turns, default=0) + contexts
 
 
 def _peak(device: str, replicas: Sequence[ReplicaSnapshot]) -> int:
@@ -179,9 +197,10 @@ def _peak(device: str, replicas: Sequence[ReplicaSnapshot]) -> int:
     return max((replica.memory[device].peak for replica in replicas if device in replica.memory), default=0)
 
 
-def _holdings(device: str, replicas: Sequence[ReplicaSnapshot]) -> tuple[Holding, ...]:
-    return tuple(
-        Holding(replica.replica_id, replica.model, replica.memory[device].reserved)
-        for replica in replicas
-        if device in replica.memory and replica.memory[device].reserved
-    )
+def _holdings(device: str, processes: Mapping[int, int], replicas: Sequence[ReplicaSnapshot]) -> tuple[Holding, ...]:
+    sizes = [(replica, processes.get(replica.pid) or _reserved(device, replica)) for replica in replicas]
+    return tuple(Holding(replica.replica_id, replica.model, size) for replica, size in sizes if size)
+
+
+def _reserved(device: str, replica: ReplicaSnapshot) -> int:
+    return replica.memory[device].reserved if device in replica.memory else 0

@@ -59,6 +59,7 @@ class WorkerJob:
     spec: ModelSpec
     placement: Placement
     planned: Mapping[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
+    takes_turns: bool = False
 
 
 def main(connection: Connection, job: WorkerJob, parent: int) -> None:

@@ -122,7 +122,7 @@ def _figures(device: DeviceStatus) -> str:
 def _bar(device: DeviceStatus) -> str:
     """Used bytes by holder, a tick at the high-water mark, and below it what was planned."""
     scale = device.total_bytes or max(device.high_water_bytes, device.planned_bytes, 1)
-    sizes = [(f"tone{index % TONES}", held.reserved_bytes) for index, held in enumerate(device.holdings)]
+    sizes = [(f"tone{index % TONES}", held.held_bytes) for index, held in enumerate(device.holdings)]
     sizes.append(("other", device.other_bytes))
     parts = "".join(f"<i class='{tone}' style='width:{_share(size, scale)}'></i>" for tone, size in sizes)
     high = f"<i class='high' style='left:{_share(device.high_water_bytes, scale)}'></i>"
@@ -143,7 +143,7 @@ def _spoken(device: DeviceStatus) -> str:
 
 def _holders(device: DeviceStatus) -> str:
     rows = [
-        (f"tone{index % TONES}", _name(held.model, held.replica_id), held.reserved_bytes)
+        (f"tone{index % TONES}", _name(held.model, held.replica_id), held.held_bytes)
         for index, held in enumerate(device.holdings)
     ]
     if device.total_bytes is not None:

@@ -151,6 +151,12 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, handle):
         return SimpleNamespace(total=100 * (handle + 1), free=10 * (handle + 1))
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        if handle == 2:
+            raise self.NVMLError  # as some shared cards do
+        entries = [(7, 40), (8, None), (9, 0), (7, 2)]  # the driver does not know every process's bytes
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in entries if handle == 0]
+
 
 def cards(monkeypatch, nvml, **environ):
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
@@ -180,6 +186,15 @@ def test_the_visible_cards_are_numbered_as_torch_numbers_them(visible, names, mo
 def test_a_cards_memory_is_read(monkeypatch):
     (card,) = cards(monkeypatch, FakeNvml("GPU-aa"))
     assert (card.total_bytes, card.free_bytes) == (100, 10)
+
+
+def test_the_bytes_of_each_process_are_read_where_the_driver_tells_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("GPU-aa", "GPU-bb", "GPU-cc"))
+    with contextlib.closing(devices.DeviceReader({"CUDA_VISIBLE_DEVICES": "1,0,2"})) as reader:
+        assert reader.processes() == {"cuda:0": {}, "cuda:1": {7: 42}}
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with contextlib.closing(devices.DeviceReader({})) as reader:
+        assert reader.processes() == {}
 
 
 def test_a_machine_without_a_driver_has_no_cards(monkeypatch):

@@ -253,6 +253,7 @@ def test_models_that_do_not_fit_together_take_turns_under_load(start, tmp_path):
     assert Counter(type(end) for end in ends) == {Done: 32}
     assert loads(manager) == [(1, 0), (1, 0)]
     assert sorted(replica.state for replica in replicas_of(manager)) == ["idle", "parked"]
+    assert all(replica.takes_turns for replica in replicas_of(manager))
     on_card = [replica.memory["cuda:0"].allocated for replica in replicas_of(manager)]
     assert sorted(bytes_ > 0 for bytes_ in on_card) == [False, True]
     moves = Counter(line.split()[0] for line in (tmp_path / "moves").read_text().splitlines())

@@ -1,5 +1,6 @@
 """One replica's process: restarts, and what they leave behind."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def test_restarts_leave_no_open_files(start):
             list(replica.open(ask(), on_end=lambda: None))
         assert until(lambda: not replica.is_ready)
     assert counts[-1] == counts[1]
+
+
+def test_a_replica_tells_the_id_of_its_process_while_there_is_one(start):
+    replica = start("fake?die_at=0", restart=RestartPolicy(first_s=30.0))
+    assert until(lambda: replica.is_ready)
+    (child,) = (process.pid for process in multiprocessing.active_children())
+    assert replica.snapshot().pid == child
+    with pytest.raises(ReplicaDied):
+        list(replica.open(ask(), on_end=lambda: None))
+    assert until(lambda: replica.snapshot().pid == 0)
 
 
 def test_two_requests_with_one_id_are_refused(start):

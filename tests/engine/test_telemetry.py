@@ -1,12 +1,13 @@
 """What the devices hold, sampled once for all who look."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from engine_kit import until
 
 from demo.engine.devices import GIB, Device
+from demo.engine.pipeline import RESERVE_BYTES
 from demo.engine.snapshots import ReplicaSnapshot
 from demo.engine.telemetry import Monitor
 from demo.types import DeviceMemory
@@ -27,8 +28,9 @@ class Engine:
 class Reader:
     """Devices as the test says, one list a reading; the last one stays."""
 
-    def __init__(self, *readings):
+    def __init__(self, *readings, processes=None):
         self._readings = readings
+        self._processes = processes or {}
         self.reads = 0
         self.opens = 0
         self.closes = 0
@@ -40,6 +42,9 @@ class Reader:
     def read(self):
         self.reads += 1
         return self._readings[min(self.reads, len(self._readings)) - 1]
+
+    def processes(self):
+        return self._processes
 
     def close(self):
         self.closes += 1
@@ -60,9 +65,10 @@ def monitor():
         each.close()
 
 
-def replica(number, *, planned=None, **memory):
+def replica(number, *, planned=None, model="tiny", facts=None, **memory):
     held = {name.replace("_", ":"): DeviceMemory(*sizes) for name, sizes in memory.items()}
-    return ReplicaSnapshot(number, "tiny", "idle", "", None, tuple(held), planned=planned or {}, memory=held)
+    snapshot = ReplicaSnapshot(number, model, "idle", "", None, tuple(held), planned=planned or {}, memory=held)
+    return replace(snapshot, **(facts or {}))
 
 
 def test_a_visitor_more_costs_no_sample_more(monitor):
@@ -96,9 +102,33 @@ def test_a_device_shows_what_each_replica_holds_and_the_rest_as_others(monitor):
     second = replica(1, planned={"cuda:0": GIB}, cuda_0=(0, GIB // 2, GIB // 2))
     card, cpu = monitor(Reader((CARD, CPU)), first, second).look().devices
     assert (card.total_bytes, card.used_bytes, card.planned_bytes) == (24 * GIB, 4 * GIB, 4 * GIB)
-    assert [(held.replica_id, held.reserved_bytes) for held in card.holdings] == [(0, 2 * GIB), (1, GIB // 2)]
+    assert [(held.replica_id, held.held_bytes) for held in card.holdings] == [(0, 2 * GIB), (1, GIB // 2)]
     assert card.other_bytes == 3 * GIB // 2
     assert (cpu.used_bytes, cpu.planned_bytes, cpu.holdings, cpu.other_bytes) == (6 * GIB, 0, (), 6 * GIB)
+
+
+def test_what_the_driver_says_of_a_process_counts_its_context_among_what_it_holds(monitor):
+    told = replica(0, facts={"pid": 71}, cuda_0=(GIB, GIB, GIB))
+    parked = replica(1, facts={"pid": 72}, cuda_0=(0, 0, GIB))
+    untold = replica(2, facts={"pid": 73}, cuda_0=(GIB // 4, GIB // 2, GIB))
+    unstarted = replica(3)
+    processes = {"cuda:0": {71: 3 * GIB // 2, 72: GIB // 2, 99: GIB}}
+    reader = Reader((CARD,), processes=processes)
+    (card,) = monitor(reader, told, parked, untold, unstarted).look().devices
+    held = [(holding.replica_id, holding.held_bytes) for holding in card.holdings]
+    assert held == [(0, 3 * GIB // 2), (1, GIB // 2), (2, GIB // 2)]
+    assert card.other_bytes == 4 * GIB - 5 * GIB // 2
+
+
+def test_of_models_that_take_turns_the_largest_is_planned_beside_the_contexts_of_the_others(monitor):
+    def taker(number, model, size, device="cuda:0"):
+        return replica(number, model=model, planned={device: size}, facts={"takes_turns": True})
+
+    steady = replica(0, planned={"cuda:0": GIB})
+    replicas = steady, taker(1, "large", 7 * GIB), taker(2, "small", 3 * GIB), taker(3, "small", 5 * GIB, "cuda:1")
+    second = Device("cuda:1", "a card", "cuda", 24 * GIB, 20 * GIB)
+    first, second = monitor(Reader((CARD, second)), *replicas).look().devices
+    assert (first.planned_bytes, second.planned_bytes) == (8 * GIB + RESERVE_BYTES["cuda"], 5 * GIB)
 
 
 def test_the_high_water_mark_stays_when_the_water_falls(monitor):
