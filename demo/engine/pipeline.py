@@ -21,7 +21,7 @@ RESERVE_BYTES: Mapping[str, int] = {"cuda": 768 * 2**20, "cpu": 512 * 2**20}
 FIRST_KINDS = ("embedding", "vision")
 # What torch's allocator holds on a card beyond the tensors that are alive at once, as fitted to twelve measurements
 # (four models of 7 to 19 billion parameters, each on one card, on two and split; `benchmarks/README.md`): a growing KV
-# cache and the prefill's tensors leave gaps between each other, and of what the tower used little fits what comes after.
+# cache and the prefill's tensors leave gaps between each other, and of what the tower used little fits the rest.
 GAPS = (2, 5)  # of KV cache and prefill
 TOWER_KEPT = (4, 5)  # of the tower's peak, beside the prefill
 

@@ -115,6 +115,6 @@ def _in_turns(models: Sequence[ModelFootprint], site: Site, flags: Flags) -> tup
 
 
 def _parked_bytes(plans: Sequence[Plan]) -> int:
-    """What main memory has to hold: all models' weights, for a copy of those on the cards is kept, and the processes."""
+    """What main memory has to hold: all weights, for a copy of those on the cards is kept, and the processes."""
     replicas = [replica for plan in plans for replica in plan.replicas]
     return sum(sum(replica.weights.values()) + RESERVE_BYTES["cpu"] for replica in replicas)
