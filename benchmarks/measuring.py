@@ -14,7 +14,8 @@ import multiprocessing
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
@@ -49,7 +50,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, without its words: only whether two are alike matters."""
+    """One answer; its words say nothing, only whether two are alike matters."""
 
     words: str
     usage: Usage
@@ -82,8 +83,8 @@ def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[
     held = {"loaded": _held(manager)}
     pictures, used = _most_pictures(manager, count, picture, wanted.pictures or planned_pictures(wanted.config))
     held["pictures"] = _held(manager)
-    text = QUESTION + "".join(islice(cycle(LETTERS), max(0, context - FULL_ANSWER - used)))
-    full = _ask_each(manager, count, text, pictures, tokens=FULL_ANSWER)
+    letters = max(0, context - FULL_ANSWER - used)
+    full = _ask_each(manager, count, _text(letters), pictures, tokens=FULL_ANSWER)
     held["full"] = _held(manager)
     short = [
         answer
@@ -100,6 +101,7 @@ def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[
         "tokens_per_s_full": statistics.median(answer.usage.tokens_per_s for answer in full),
         "tokens_per_s": statistics.median(answer.usage.tokens_per_s for answer in short) if short else 0.0,
         "answers": sorted({answer.digest for answer in full}) + sorted({answer.digest for answer in short}),
+        "given": {"full": _given(full, letters, len(pictures)), "short": _given(short, 0, 1)},
         "held": held,
         **_placed(manager.snapshot(), watched),
     }
@@ -188,6 +190,21 @@ def _ask_each(
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(ask, range(count)))
+
+
+def question(letters: int, pictures: int, picture_px: int) -> Message:
+    """A question of the benchmark's, for whoever asks it again."""
+    return Message("user", _text(letters), (_picture(picture_px),) * pictures)
+
+
+def _text(letters: int) -> str:
+    return QUESTION + "".join(islice(cycle(LETTERS), letters))
+
+
+def _given(answers: Sequence[Answer], letters: int, pictures: int) -> dict[str, object]:
+    """What was asked, and the different answers to it with how often each was given."""
+    counts = Counter(answer.words for answer in answers)
+    return {"letters": letters, "pictures": pictures, "answers": list(counts), "counts": list(counts.values())}
 
 
 def _picture(side_px: int) -> Picture:

@@ -1,11 +1,12 @@
 """Predicted against measured bytes, loads, speed and answers of each placement, on models of real shapes.
 
     python -m benchmarks.placement write --out DIR [--model NAME ...] [--layers N]
-    python -m benchmarks.placement run --dir DIR [--model NAME ...] [--placement single ...] [--cap 24GiB]
+    python -m benchmarks.placement run --dir DIR [--model NAME ...] [--placement single ...] [--cap 24GiB] [--gaps]
     python -m benchmarks.placement seed-case --dir DIR
 
 `write` makes checkpoints with random weights (`benchmarks.checkpoints`). `run` measures each model in each placement in
-a process of its own, through the real engine (`benchmarks.measuring`). `seed-case` is what this project began with:
+a process of its own, through the real engine (`benchmarks.measuring`), and says with `--gaps` how close the scores were
+where answers differ (`benchmarks.gaps`). `seed-case` is what this project began with:
 about 33 GiB on two cards of 24 GiB. Each prints a table and, last, one line of JSON. Bytes are integers, GiB in the
 table; a process's bytes are those of the worker processes alone, the CUDA context among them.
 """
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import gaps
 from benchmarks.children import Child, Row
 from benchmarks.circumstances import ROOT, circumstances, save
 from demo.config import EngineConfig, ModelChoice
@@ -37,7 +39,7 @@ def one_child(options: argparse.Namespace, directory: Path, placement: str, cap:
     arguments = ["-m", "benchmarks.placement", "one", "--dir", str(directory), "--placement", placement]
     arguments += ["--picture-px", str(options.picture_px), "--rounds", str(options.rounds)]
     arguments += ["--ready-s", str(options.limit_s * 0.8)]
-    arguments += ["--quantize", options.quantize]
+    arguments += ["--quantize", options.quantize, "--dtype", options.dtype]
     if options.pictures is not None:
         arguments += ["--pictures", str(options.pictures)]
     if options.devices:
@@ -56,7 +58,7 @@ def measure_one(options: argparse.Namespace) -> None:
     there = [device.index for device in detect() if device.index is not None]
     capped = {} if options.cap is None else dict.fromkeys(cards or there, parse_bytes(options.cap))
     model = (ModelChoice(str(options.dir)),)
-    flags = {"placement": options.placement, "quantize": options.quantize}
+    flags = {"placement": options.placement, "quantize": options.quantize, "dtype": options.dtype}
     config = EngineConfig(model, devices=cards, max_memory=capped, **flags)
     wanted = Wanted(config, options.pictures, options.picture_px, options.rounds, options.ready_s)
     print(json.dumps(measure_placement(wanted)))
@@ -67,7 +69,8 @@ def run(options: argparse.Namespace) -> Row:
     models = options.model or sorted(path.name for path in options.dir.iterdir() if (path / "config.json").exists())
     cap = None if options.cap is None else parse_bytes(options.cap)
     wanted = [(model, placement) for model in models for placement in options.placement]
-    result = {"benchmark": "placement", "cap": cap, "quantize": options.quantize, **circumstances(options.commit)}
+    how = {"cap": cap, "quantize": options.quantize, "dtype": options.dtype}
+    result = {"benchmark": "placement", **how, **circumstances(options.commit)}
     rows: list[Row] = []
 
     def measure(pair: tuple[str, str]) -> None:
@@ -82,7 +85,33 @@ def run(options: argparse.Namespace) -> Row:
         list(pool.map(measure, wanted))
     rows.sort(key=lambda row: wanted.index((row["model"], row["asked"])))
     print(table(rows))
-    return {**result, "rows": rows, "equal_answers": equal_answers(rows)}
+    result |= {"rows": rows, "equal_answers": equal_answers(rows)}
+    if not options.gaps:
+        return result
+    found = gaps_of(options, rows)
+    print(gaps.table(found))
+    return {**result, "gaps": found}
+
+
+def gaps_of(options: argparse.Namespace, rows: Sequence[Row]) -> dict[str, Row]:
+    """For each model that answered in more than one way: where its answers part, and by how much."""
+    found = {}
+    for model, is_equal in equal_answers(rows).items():
+        if not is_equal:
+            answered = [row for row in rows if row["model"] == model and row["outcome"] == "answered"]
+            arguments = ["-m", "benchmarks.gaps", "--dir", str(options.dir / model), "--given", all_given(answered)]
+            arguments += ["--placement", answered[0]["asked"], "--picture-px", str(options.picture_px)]
+            arguments += ["--quantize", options.quantize, "--dtype", options.dtype]
+            found[model] = Child(arguments, options.limit_s).run()
+    return found
+
+
+def all_given(rows: Sequence[Row]) -> str:
+    """Each question with the different answers to it in all placements, as JSON."""
+    questions = {name: dict(asked) for name, asked in rows[0]["given"].items()}
+    for name, asked in questions.items():
+        asked["answers"] = list(dict.fromkeys(words for row in rows for words in row["given"][name]["answers"]))
+    return json.dumps({name: asked for name, asked in questions.items() if len(asked["answers"]) > 1})
 
 
 def verdicts(row: Row) -> dict[str, Row]:
@@ -218,6 +247,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     all_.add_argument("--model", nargs="*", help="names of directories below --dir; all by default")
     all_.add_argument("--placement", nargs="*", default=list(PLACEMENTS), help="also 2x2, cpu, auto")
     all_.add_argument("--cap", help="budget and hard limit of every card, like 24GiB")
+    all_.add_argument("--gaps", action="store_true", help="how close the scores were where answers differ; loads again")
     all_.add_argument("--jobs", type=int, default=1, help="measurements at a time; for bytes, not for speeds")
     seed = commands.add_parser("seed-case", help="about 33 GiB on two cards of 24 GiB")
     seed.add_argument("--model", default=SEED_MODEL)
@@ -230,6 +260,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--dir", type=Path, required=True, help="where the models are")
         command.add_argument("--devices", help="cards, like 0,1; all by default")
         command.add_argument("--quantize", default="none", choices=("none", "int8", "int4"))
+        command.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
         command.add_argument("--pictures", type=int, help="in the longest conversation; as many as planned by default")
         command.add_argument("--picture-px", type=int, default=1568, help="side of the pictures")
         command.add_argument("--rounds", type=int, default=2, help="short answers for the speed")

@@ -109,8 +109,12 @@ def test_a_model_is_written_loaded_once_and_asked_to_the_end_of_its_context(tmp_
 
     result_file = tmp_path / "result.json"
     arguments = ["--dir", str(tmp_path / "models"), "--picture-px", "56", "--rounds", "1", "--json", str(result_file)]
-    printed, result = benchmark("run", *arguments, "--placement", "cpu", "2x2", "--jobs", "2")
+    flags = ["--jobs", "2", "--dtype", "float32", "--gaps"]
+    printed, result = benchmark("run", *arguments, "--placement", "cpu", "2x2", *flags)
     answered, refused = result["rows"]
+    assert (answered["dtype"], result["gaps"]) == ("float32", {})  # a single replica agrees with itself
+    given = answered["given"]["short"]
+    assert (given["pictures"], given["letters"], given["counts"]) == (1, 0, [1])
     assert answered["outcome"] == "answered"
     assert answered["total_tokens"] == answered["context"] == 128
     assert [(replica["total_loads"], replica["deaths"]) for replica in answered["replicas"]] == [(1, 0)]
