@@ -1,7 +1,7 @@
 """What fewer bits cost and save: accuracy of the bundled model, memory and speed of a model of real size.
 
     python -m benchmarks.quantization draw --out scenes.npz [--scenes 60]
-    python -m benchmarks.quantization run [--scenes scenes.npz] [--dir DIR/qwen2.5-vl-7b] [--part layers ...]
+    python -m benchmarks.quantization run [--scenes scenes.npz [--first 20]] [--dir DIR/qwen2.5-vl-7b] [--part ...]
 
 `draw` needs the sprites and photographs of `training/cache` and writes scenes of the bundled model's own test, with
 their questions, so that `run` needs neither. `run` tries each library and kind in a process of its own and prints a
@@ -11,6 +11,7 @@ table and, last, one line of JSON. ``--part`` says what is quantized besides the
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import statistics
@@ -88,8 +89,8 @@ class Set:
     chains: list[list[Any]]
 
 
-def scenes(path: Path) -> dict[str, Set]:
-    """The sets in a file that `draw` wrote."""
+def scenes(path: Path, first: int | None = None) -> dict[str, Set]:
+    """The sets in a file that `draw` wrote: all scenes of each, or the first few."""
     import torch
     from PIL import Image
 
@@ -99,16 +100,16 @@ def scenes(path: Path) -> dict[str, Set]:
     found: dict[str, Set] = {}
     with np.load(path, allow_pickle=False) as file:
         for name in (key.removesuffix("/prompts") for key in file.files if key.endswith("/prompts")):
-            count = sum(key.startswith(f"{name}/") for key in file.files) - 1
+            count = min(sum(key.startswith(f"{name}/") for key in file.files) - 1, first or sys.maxsize)
             pictures = [np.array(Image.open(io.BytesIO(file[f"{name}/{i}"].tobytes()))) for i in range(count)]
             chains: list[list[Any]] = []
             for chain in json.loads(file[f"{name}/prompts"].tobytes()):
                 chains.append([])
-                for told in chain:
+                for told in (told for told in chain if told["scene"] < count):
                     turn = Turn(told["task"], told["question"], told["answer"])
                     chains[-1].append(Prompt(told["scene"], told["group"], turn, history=list(chains[-1])))
             tensor = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-            found[name] = Set(Album([], tensor), chains)
+            found[name] = Set(Album([], tensor), [chain for chain in chains if chain])
     return found
 
 
@@ -121,7 +122,6 @@ def load(directory: Path, choice: str, part: str, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
     from benchmarks import checkpoints
-    from demo.backends.quantizing import config_for
     from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration
 
     config = checkpoints.config_of(directory)
@@ -129,18 +129,35 @@ def load(directory: Path, choice: str, part: str, device: str) -> Any:
     how: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}}
     if choice != "none":
         library, _, kind = choice.partition(":")
-        skip = left_alone(checkpoints.on_meta(config), part)
-        how["quantization_config"] = config_for(kind, skip, library=library, dtype=dtype)
+        skip = left_alone(checkpoints.on_meta(config), kind, part)
+        how["quantization_config"] = recipe(library, kind, skip, dtype)
     cls = CogVLMForConditionalGeneration if isinstance(config, CogVLMConfig) else AutoModelForImageTextToText
     return cls.from_pretrained(directory, config=config, **how).eval()
 
 
-def left_alone(model: Any, part: str) -> list[str]:
+def recipe(library: str, kind: str, skip: list[str], dtype: Any) -> Any:
+    """The demo's own where it uses that library for that kind, else what would take its place."""
+    from transformers import BitsAndBytesConfig, TorchAoConfig
+
+    from demo.backends import quantizing
+
+    if quantizing.LIBRARIES.get(kind) == library:
+        return quantizing.config_for(kind, skip, dtype=dtype)
+    if (library, kind) == ("bitsandbytes", "int8"):
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    if (library, kind) == ("torchao", "int4"):  # torch's own kernel, on a card; the other packings need a library more
+        quantization = importlib.import_module("torchao.quantization")
+        packed = quantization.Int4WeightOnlyConfig(group_size=128, int4_packing_format="tile_packed_to_4d")
+        return TorchAoConfig(packed, modules_to_not_convert=skip)
+    raise ValueError(f"{library} is not tried with {kind}")
+
+
+def left_alone(model: Any, kind: str, part: str) -> list[str]:
     """The modules that keep their dtype: as the demo chooses them, less what ``part`` names."""
     from demo.backends import quantizing
 
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
-    chosen = quantizing.left_alone(model)
+    chosen = quantizing.left_alone(model, kind)
     taken: dict[str, Callable[[str], bool]] = {
         "layers": lambda _: False,
         "head": lambda path: path == head,
@@ -162,7 +179,7 @@ def accuracy(options: argparse.Namespace) -> Row:
     words = tokenizer.load(options.bundled)
     started_s = time.perf_counter()
     sets, answers, right = {}, [], 0
-    for name, part in scenes(options.scenes).items():
+    for name, part in scenes(options.scenes, options.first).items():
         asked = ask_all(part.chains, Answerer(model, words, part.album, BATCH))
         sets[name] = measure(asked, count)
         answers += [prompt.answer for prompt in asked]
@@ -251,6 +268,7 @@ def run(options: argparse.Namespace) -> Row:
         arguments = ["-m", "benchmarks.quantization", "one", what, "--choice", choice, "--part", part]
         arguments += ["--device", device, "--scenes" if what == "accuracy" else "--dir", str(source)]
         arguments += ["--bundled", str(options.bundled), "--tokens", str(options.tokens)]
+        arguments += ["--first", str(options.first)] if options.first else []
         row = Child(arguments, options.limit_s).run()
         rows.append({"what": what, "choice": choice, "part": part, **row})
         print(f"# {what} {choice} {part}: {row['outcome']} in {row['seconds_s']} s", file=sys.stderr, flush=True)
@@ -326,6 +344,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     one.add_argument("--device", required=True)
     for command in (all_, one):
         command.add_argument("--scenes", type=Path, help="a file of `draw`: measure the accuracy")
+        command.add_argument("--first", type=int, help="only so many scenes of each set")
         command.add_argument("--dir", type=Path, help="a model's directory: measure bytes and speed")
         command.add_argument("--bundled", type=Path, default=BUNDLED)
         command.add_argument("--tokens", type=int, default=ANSWER_TOKENS, help="of an answer, for the speed")

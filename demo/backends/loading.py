@@ -119,7 +119,7 @@ def _quantization(spec: ModelSpec, directory: Path, placement: Placement, dtype:
     if spec.trust_remote_code and not spec.is_cogvlm:
         remedy = "Start without --quantize."
         raise ConfigError("Models with remote code are not quantized", value=spec.name, remedy=remedy)
-    skip = quantizing.left_alone(outline.build(directory))
+    skip = quantizing.left_alone(outline.build(directory), placement.quantization)
     compute = torch.bfloat16 if dtype == "auto" else dtype
     return {"quantization_config": quantizing.config_for(placement.quantization, skip, dtype=compute)}
 
@@ -177,7 +177,7 @@ def _processor(directory: Path, spec: ModelSpec) -> Any:
     how = {"local_files_only": True, "trust_remote_code": spec.trust_remote_code}
     try:
         return AutoProcessor.from_pretrained(directory, **how)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # the latter where the repository has one file for the whole processor
         if "orchvision" not in str(error):
             raise
         log.info("torchvision is not installed: %s is prepared for pictures only, not for videos", spec.name)

@@ -39,6 +39,21 @@ def test_scenes_come_out_of_the_file_as_the_evaluation_draws_them(file):
     assert len(found) == number + 1
 
 
+def test_the_first_scenes_bring_only_their_own_questions(file):
+    whole, part = quantization.scenes(file), quantization.scenes(file, 1)
+    for name, set_ in part.items():
+        assert torch.equal(set_.album.pictures, whole[name].album.pictures[:1])
+        assert said(set_.chains) == said([chain for chain in whole[name].chains if chain[0].scene == 0])
+        assert set_.chains
+
+
+@pytest.mark.parametrize(("library", "kind"), [choice.split(":") for choice in quantization.CHOICES if ":" in choice])
+def test_each_choice_has_a_recipe_that_names_its_library(library, kind):
+    pytest.importorskip(library)
+    method = quantization.recipe(library, kind, ["lm_head"], torch.bfloat16).quant_method
+    assert method.value == library
+
+
 def test_later_turns_are_asked_with_the_answers_before_them(file):
     chain = max(quantization.scenes(file)["photo"].chains, key=len)
     chain[0].answer = "a first answer"
@@ -48,7 +63,7 @@ def test_later_turns_are_asked_with_the_answers_before_them(file):
 
 def test_parts_say_what_is_quantized_besides_the_layers(tmp_path):
     model = checkpoints.on_meta(checkpoints.config_of(shapes.llava(tmp_path)))
-    left = {part: quantization.left_alone(model, part) for part in quantization.PARTS}
+    left = {part: quantization.left_alone(model, "int8", part) for part in quantization.PARTS}
     assert left["all"] == []
     assert left["vision"] == ["lm_head"]
     assert left["layers"] == [*left["head"], "lm_head"]
