@@ -51,12 +51,17 @@ class Asker:
                     if isinstance(event, Token):
                         pieces.append(event.text)
                         if show:
-                            show(harmless(event.text))
+                            show(self._readable(event.text))
         except KeyboardInterrupt:
             raise StoppedError("".join(pieces)) from None
         if isinstance(event, Done) and event.reason == "length":
             note(f"\n(cut off after {event.usage.completion_tokens} tokens)")
         return "".join(pieces)
+
+    def _readable(self, piece: str) -> str:
+        """Without the special tokens of boxes, which come in one piece each; numbers stay, a terminal cannot draw."""
+        dialect = self.spec.dialect
+        return harmless(piece if dialect is None else dialects.get(dialect).marks.sub("", piece))
 
     def _events(self, messages: Sequence[Message]) -> Generator[StreamEvent, None, None]:
         shown = recent(messages, self.spec.max_turns)

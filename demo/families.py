@@ -76,11 +76,11 @@ _TABLE = (
         ),
     ),
     Family(
-        "glm_v", ("glm4v", "glm4v_moe", "glm46v"), has_system=True,
+        "glm_v", ("glm4v", "glm4v_moe", "glm46v"), "glm_v", "glm", ROLES, has_system=True,
         repositories=(("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking"), ("glm-4.6v-flash", "zai-org/GLM-4.6V-Flash")),
     ),
     Family(
-        "internvl", ("internvl",), has_system=True,
+        "internvl", ("internvl",), "internvl", "internvl", ROLES, has_system=True, keeps_tokens=True,
         repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
     ),
     Family(
@@ -111,8 +111,19 @@ _TABLE = (
             ("paligemma2", "google/paligemma2-3b-mix-448"),
         ),
     ),
-    _one_shot("florence2", "florence2", repositories=(("florence2", "florence-community/Florence-2-base-ft"),)),
-    _one_shot("kosmos2", "kosmos-2", repositories=(("kosmos2", "microsoft/kosmos-2-patch14-224"),)),
+    _one_shot(
+        "florence2", "florence2", prompts="florence2", dialect="florence2", roles=ROLES,
+        needs_picture=True, keeps_tokens=True,
+        repositories=(
+            ("florence2-base", "florence-community/Florence-2-base-ft"),
+            ("florence2-large", "florence-community/Florence-2-large-ft"),
+        ),
+    ),
+    _one_shot(
+        "kosmos2", "kosmos-2", prompts="kosmos2", dialect="kosmos2", roles=ROLES,
+        needs_picture=True, keeps_tokens=True,
+        repositories=(("kosmos2", "microsoft/kosmos-2-patch14-224"),),
+    ),
     Family("molmo2", ("molmo2",), repositories=(("molmo2-8b", "allenai/Molmo2-8B"),)),
     Family("minicpm", ("minicpmv4_6", "minicpmv4_7")),
     Family("deepseek", ("deepseek_vl", "deepseek_vl_hybrid", "deepseek_ocr2")),

@@ -41,8 +41,8 @@ QWEN_TEMPLATE = (
 SIDE_PX = 28
 
 
-def tokenizer(*special: str, chat_template: str | None = None) -> PreTrainedTokenizerFast:
-    """``<pad>`` 0, ``<s>`` 1, ``</s>`` 2, then ``special``, then the 256 bytes."""
+def tokenizer(*special: str, chat_template: str | None = None, **named: str) -> PreTrainedTokenizerFast:
+    """``<pad>`` 0, ``<s>`` 1, ``</s>`` 2, then ``special``, then the 256 bytes; ``named`` have a role."""
     names = ("<pad>", "<s>", "</s>", *special, *sorted(pre_tokenizers.ByteLevel.alphabet()))
     core = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=[], ignore_merges=True))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -55,6 +55,7 @@ def tokenizer(*special: str, chat_template: str | None = None) -> PreTrainedToke
         eos_token="</s>",
         clean_up_tokenization_spaces=False,
         chat_template=chat_template,
+        **({"extra_special_tokens": named} if named else {}),
     )
 
 
@@ -88,7 +89,7 @@ def save_llava(directory: Path, *, seed: int = 0, **how) -> Path:
     model = LlavaForConditionalGeneration(llava_config())
     # as trained models do, this one has opinions of its own on how to generate
     model.generation_config.update(do_sample=True, temperature=0.7, top_k=5, max_length=20, eos_token_id=2)
-    _speak_plainly(model, first_byte=5)
+    speak_plainly(model, first_byte=5)
     model.save_pretrained(directory, **how)
     pictures = CLIPImageProcessorPil(
         size={"height": SIDE_PX, "width": SIDE_PX}, crop_size={"height": SIDE_PX, "width": SIDE_PX}
@@ -122,7 +123,7 @@ def save_qwen(directory: Path, *, seed: int = 0) -> Path:
         vision_start_token_id=5,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    _speak_plainly(model, first_byte=9)
+    speak_plainly(model, first_byte=9)
     model.save_pretrained(directory)
     words.save_pretrained(directory)
     Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=84 * 84).save_pretrained(directory)
@@ -144,7 +145,7 @@ def save_paligemma(directory: Path, *, seed: int = 0) -> Path:
         projection_dim=32,
     )
     model = PaliGemmaForConditionalGeneration(config)
-    _speak_plainly(model, first_byte=4)
+    speak_plainly(model, first_byte=4)
     model.save_pretrained(directory)
     pictures = SiglipImageProcessorPil(size={"height": SIDE_PX, "width": SIDE_PX})
     pictures.image_seq_length = 4
@@ -161,7 +162,7 @@ def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, **cha
         **{"vocab_size": 272, "max_position_embeddings": 256, "vision_config": vision, **sizes, **changes}
     )
     model = CogVLMForConditionalGeneration(config)
-    _speak_plainly(model, first_byte=3)
+    speak_plainly(model, first_byte=3)
     model.save_pretrained(directory)
     CogVLMProcessor.from_config(config, tokenizer()).save_pretrained(directory)
     if published:
@@ -171,7 +172,7 @@ def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, **cha
     return directory
 
 
-def _speak_plainly(model, *, first_byte: int) -> None:
+def speak_plainly(model, *, first_byte: int) -> None:
     """Greedy answers are then printable ASCII without end (only such tokens score above zero) that heed the question.
 
     Weights as they are initialised are so small that the last token alone decides.

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 
 from demo.grounding.finding import MAX_REGIONS, Finding, numbers, regions
 from demo.grounding.geometry import placed, quantized
+from demo.grounding.remnants import NOTHING
 from demo.types import Box, Region, Size
 
 name = "cogvlm"
+unfinished = re.compile(r"\s*\[\[?[\d.,;\s\[]*\]?\Z")
+marks = NOTHING
 
 _FRAME = Size(1000, 1000)
 

@@ -10,12 +10,17 @@ run_dpsk_ocr2_image.py; answers with published transcripts. Not verified: that D
 
 from __future__ import annotations
 
+import re
+
 from demo.grounding.finding import regions
 from demo.grounding.geometry import placed, quantized
+from demo.grounding.remnants import open_tag
 from demo.grounding.tagged import findings, lists
 from demo.types import Box, Region, Size
 
 name = "deepseek"
+unfinished = open_tag(r"<\|det\|>", r"\[\[?")
+marks = re.compile(r"<\|/?(?:ref|det|grounding)\|>")
 
 _FRAME = Size(999, 999)
 _SYNTAX = lists(("<|ref|>", "<|/ref|>"), ("<|det|>", "<|/det|>"))

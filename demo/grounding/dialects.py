@@ -1,10 +1,11 @@
-"""The box dialects by name. Each is a module with the same three names: ``name``, ``parse`` and ``format``.
+"""The box dialects by name. Each is a module with the same five names; see `Dialect`.
 
 Knows nothing of how a dialect works or of which model speaks it (see `demo.catalog`).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -32,6 +33,16 @@ class Dialect(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def unfinished(self) -> re.Pattern[str]:
+        """The beginning of a box at the end of a text; see `demo.grounding.remnants`."""
+        ...
+
+    @property
+    def marks(self) -> re.Pattern[str]:
+        """A tag or token of the syntax, which says nothing to people."""
+        ...
+
     def parse(self, text: str, size: Size, *, seen: Size | None = None) -> list[Region]:
         """Boxes in pixels, clipped to the picture, in the text's order. Never raises; [] when there are none.
 
@@ -50,6 +61,10 @@ class _Relative(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def unfinished(self) -> re.Pattern[str]: ...
+    @property
+    def marks(self) -> re.Pattern[str]: ...
     def parse(self, text: str, size: Size) -> list[Region]: ...
     def format(self, box: Box, size: Size) -> str: ...
 
@@ -61,6 +76,14 @@ class _Adapted:
     @property
     def name(self) -> str:
         return self.module.name
+
+    @property
+    def unfinished(self) -> re.Pattern[str]:
+        return self.module.unfinished
+
+    @property
+    def marks(self) -> re.Pattern[str]:
+        return self.module.marks
 
     def parse(self, text: str, size: Size, *, seen: Size | None = None) -> list[Region]:  # noqa: ARG002
         return self.module.parse(text, size)

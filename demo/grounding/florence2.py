@@ -17,9 +17,12 @@ from collections.abc import Iterator, Sequence
 from demo.grounding.finding import Finding, regions
 from demo.grounding.geometry import clip, ordered, scale
 from demo.grounding.labels import phrase_at
+from demo.grounding.remnants import open_tag, tags
 from demo.types import Box, Region, Size
 
 name = "florence2"
+unfinished = open_tag()
+marks = tags("s", "pad", "poly", r"loc_\d+")
 
 _BINS = 1000
 

@@ -16,9 +16,12 @@ import re
 from demo.grounding import jsonish
 from demo.grounding.finding import NUMBER, enclosed, finding, merged, numbers, regions
 from demo.grounding.geometry import placed, quantized
+from demo.grounding.remnants import OPEN_JSON
 from demo.types import Box, Region, Size
 
 name = "glm"
+unfinished = OPEN_JSON
+marks = re.compile(r"<\|(?:begin|end)_of_box\|>")
 
 _FRAME = Size(1000, 1000)
 

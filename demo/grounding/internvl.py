@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from demo.grounding.finding import regions
 from demo.grounding.geometry import placed, quantized
+from demo.grounding.remnants import open_tag, tags
 from demo.grounding.tagged import findings, lists
 from demo.types import Box, Region, Size
 
 name = "internvl"
+unfinished = open_tag("<box>", r"\[\[?")
+marks = tags("ref", "box")
 
 _FRAME = Size(1000, 1000)
 _SYNTAX = lists(("<ref>", "</ref>"), ("<box>", "</box>"))

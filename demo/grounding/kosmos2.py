@@ -16,16 +16,19 @@ from collections.abc import Iterator
 from demo.grounding.finding import Finding, regions
 from demo.grounding.geometry import clip, ordered, scale
 from demo.grounding.labels import phrase_at
+from demo.grounding.remnants import open_tag
 from demo.types import Box, Region, Size
 
 name = "kosmos2"
+DELIMITER = "</delimiter_of_multi_objects/>"
+unfinished = open_tag()
+marks = re.compile(rf"</?(?:phrase|object|grounding|patch_index_\d+)>|{DELIMITER}")
 
 _SIDE = 32  # cells
 
-_DELIMITER = "</delimiter_of_multi_objects/>"
 _SYNTAX = re.compile(
     rf"(?:<phrase>(?P<label>[^<]+)</phrase>)?"
-    rf"<object>(?P<cells>(?:<patch_index_\d{{1,6}}>|{_DELIMITER})*)(?:</object>)?",
+    rf"<object>(?P<cells>(?:<patch_index_\d{{1,6}}>|{DELIMITER})*)(?:</object>)?",
     re.ASCII,
 )
 _CELL = re.compile(r"<patch_index_(\d+)>", re.ASCII)
@@ -47,7 +50,7 @@ def format(box: Box, size: Size) -> str:
 
 def _findings(text: str, size: Size) -> Iterator[Finding]:
     for found in _SYNTAX.finditer(text):
-        parts = [[int(cell) for cell in _CELL.findall(part)] for part in found["cells"].split(_DELIMITER)]
+        parts = [[int(cell) for cell in _CELL.findall(part)] for part in found["cells"].split(DELIMITER)]
         pairs = [part for part in parts if len(part) == 2 and max(part) < _SIDE * _SIDE]
         boxes = tuple(_box(first, last, size) for first, last in pairs)
         label = phrase_at(text, *found.span("label")) if found["label"] else None

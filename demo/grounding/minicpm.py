@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from demo.grounding.finding import Finding, finding, numbers, regions
 from demo.grounding.geometry import placed, quantized
 from demo.grounding.labels import phrase_at
+from demo.grounding.remnants import open_tag, tags
 from demo.types import Box, Region, Size
 
 name = "minicpm"
+unfinished = open_tag("<box>")
+marks = tags("ref", "box")
 
 _FRAME = Size(1000, 1000)
 _SYNTAX = re.compile(r"(?:<ref>(?P<label>[^<]*)</ref>\s*)?<box>(?P<corners>[^<]*)</box>")

@@ -23,6 +23,8 @@ from demo.grounding.labels import Phrase, phrase_at
 from demo.types import Box, Region, Size
 
 name = "molmo"
+unfinished = re.compile(r"\s*<[^<>]*\Z")
+marks = re.compile(r"</?points?\b[^<>]*>")
 
 _HUNDREDTHS = Size(100, 100)
 _THOUSANDTHS = Size(1000, 1000)

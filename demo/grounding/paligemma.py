@@ -16,9 +16,12 @@ from collections.abc import Iterator
 from demo.grounding.finding import Finding, regions
 from demo.grounding.geometry import placed, quantized
 from demo.grounding.labels import phrase_at
+from demo.grounding.remnants import open_tag, tags
 from demo.types import Box, Region, Size
 
 name = "paligemma"
+unfinished = open_tag()
+marks = tags(r"loc\d+", r"seg\d+")
 
 _FRAME = Size(1024, 1024)
 

@@ -15,9 +15,12 @@ from __future__ import annotations
 from demo.grounding.finding import regions
 from demo.grounding.geometry import clip, placed, scale
 from demo.grounding.jsonish import Corners, findings
+from demo.grounding.remnants import NOTHING, OPEN_JSON
 from demo.types import Box, Region, Size
 
 name = "json"
+unfinished = OPEN_JSON
+marks = NOTHING
 
 _FRACTIONS = Size(1, 1)
 _THOUSANDTHS = Size(1000, 1000)

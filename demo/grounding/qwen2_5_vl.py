@@ -15,9 +15,12 @@ import math
 from demo.grounding.finding import regions
 from demo.grounding.geometry import placed, quantized
 from demo.grounding.jsonish import findings
+from demo.grounding.remnants import NOTHING, OPEN_JSON
 from demo.types import Box, Region, Size
 
 name = "qwen2_5_vl"
+unfinished = OPEN_JSON
+marks = NOTHING
 
 FACTOR = 28  # two patches of 14 pixels, merged
 MIN_PIXELS = 56 * 56

@@ -16,9 +16,12 @@ from collections.abc import Iterator
 from demo.grounding.finding import NUMBER, Finding, finding, regions
 from demo.grounding.geometry import placed, quantized
 from demo.grounding.labels import phrase_at
+from demo.grounding.remnants import open_tag
 from demo.types import Box, Region, Size
 
 name = "qwen2_vl"
+unfinished = open_tag(r"<\|(?:box|quad)_start\|>", "<box>", r"\(\d")
+marks = re.compile(r"<\|(?:object_ref|box|quad)_(?:start|end)\|>|</?(?:ref|box)>")
 
 _FRAME = Size(1000, 1000)
 

@@ -12,9 +12,12 @@ from __future__ import annotations
 from demo.grounding import jsonish, qwen2_vl
 from demo.grounding.finding import merged, regions
 from demo.grounding.geometry import placed, quantized
+from demo.grounding.remnants import OPEN_JSON
 from demo.types import Box, Region, Size
 
 name = "qwen3_vl"
+unfinished = OPEN_JSON
+marks = qwen2_vl.marks
 
 _FRAME = Size(1000, 1000)
 

@@ -39,7 +39,8 @@ def findings(pattern: re.Pattern[str], text: str, place: Callable[[Sequence[floa
 
 
 def _end(found: re.Match[str]) -> int:
-    """Without the commas and blanks after the last bracket, unless a closing tag follows them."""
-    if found["close"]:
+    """Without the commas and blanks after the last bracket, unless it opens a list or a closing tag follows them."""
+    last = found["list"].rfind("]")
+    if found["close"] or found["list"].rfind("[") > last:
         return found.end()
-    return found.start("list") + max(found["list"].rfind("]"), found["list"].rfind("[")) + 1
+    return found.start("list") + last + 1

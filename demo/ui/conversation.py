@@ -26,6 +26,7 @@ class Turn:
     answer: str = ""
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
+    dialect: str | None = None  # of the boxes in the answer
     remark: str = "Waiting for a free place"
     before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
     # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.

@@ -5,22 +5,32 @@ Owns what stands in for an answer of bare boxes. Knows nothing of markup, colour
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from demo.grounding import dialects
+from demo.grounding.dialects import Dialect
 from demo.grounding.highlight import Segment, segments
+from demo.grounding.remnants import TAIL
 from demo.types import Region
 
-_OPEN_BOX = re.compile(r"\s*\[\[?[\d.,;\s\[]*$")  # the beginning of a box that is still being written
 
-
-def readable(text: str, regions: Sequence[Region], *, is_growing: bool = False) -> list[Segment]:
-    """The pieces to show, each with the label it names, if any."""
+def readable(
+    text: str, regions: Sequence[Region], dialect: str | None = None, *, is_growing: bool = False
+) -> list[Segment]:
+    """The pieces to show, each with the label it names, if any. ``dialect`` names the syntax that is not for people."""
     pieces = segments(text, regions)
-    if is_growing and pieces and pieces[-1][1] is None:
-        pieces[-1] = (_OPEN_BOX.sub("", pieces[-1][0]), None)
+    if dialect is not None:
+        pieces = _clean(pieces, dialects.get(dialect), is_growing=is_growing)
     pieces = [piece for piece in pieces if piece[0]]
     return pieces or _counted(regions)
+
+
+def _clean(pieces: list[Segment], dialect: Dialect, *, is_growing: bool) -> list[Segment]:
+    """Without a box that is still being written and without tags that no box was made of."""
+    if is_growing and pieces and pieces[-1][1] is None:
+        words = pieces[-1][0]
+        pieces[-1] = (words[:-TAIL] + dialect.unfinished.sub("", words[-TAIL:]), None)
+    return [(dialect.marks.sub("", words), label) for words, label in pieces]
 
 
 def _counted(regions: Sequence[Region]) -> list[Segment]:

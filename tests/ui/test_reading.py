@@ -1,8 +1,9 @@
+import re
 from dataclasses import replace
 
 import pytest
 
-from demo.grounding import cogvlm
+from demo.grounding import cogvlm, dialects
 from demo.types import Size
 from demo.ui.reading import readable
 
@@ -20,11 +21,64 @@ SIZE = Size(1000, 1000)
     ],
 )
 def test_a_box_that_is_still_being_written_is_hidden(text, shown):
-    assert "".join(piece for piece, _ in readable(text, (), is_growing=True)) == shown
+    assert "".join(piece for piece, _ in readable(text, (), "cogvlm", is_growing=True)) == shown
+
+
+ANSWERS = {
+    "cogvlm": "I see a dog[[100,200,300,400]] and cats[[100,200,300,400;500,600,700,800]].",
+    "deepseek": "I see <|ref|>a dog<|/ref|><|det|>[[100, 200, 300, 400]]<|/det|> there.",
+    "florence2": "I see a dog<loc_100><loc_200><loc_300><loc_400>cat<loc_1><loc_2><loc_300><loc_400>",
+    "glm": "I see a dog <|begin_of_box|>[[100,200,300,400]]<|end_of_box|> there.",
+    "internvl": "I see <ref>a dog</ref><box>[[100, 200, 300, 400], [1, 2, 3, 4]]</box> there.",
+    "json": 'I see this: ```json\n[{"box_2d": [100, 200, 300, 400], "label": "dog"}]\n```',
+    "kosmos2": "I see<phrase> a dog</phrase><object><patch_index_0044><patch_index_0863></object> there.",
+    "minicpm": "I see <ref>a dog</ref><box>100 200 300 400</box> there.",
+    "molmo": 'I see <point x="10.5" y="20.5" alt="dog">a dog</point> there.',
+    "paligemma": "I see <loc0100><loc0200><loc0300><loc0400> dog ; <loc0100><loc0200><loc0300><loc0400> cat",
+    "qwen2_5_vl": 'I see this:\n```json\n[\n\t{"bbox_2d": [100, 200, 300, 400], "label": "dog"},\n'
+    '\t{"bbox_2d": [10, 20, 30, 40], "label": "cat"}\n]\n```',
+    "qwen2_vl": "I see <|object_ref_start|>a dog<|object_ref_end|><|box_start|>(100,200),(300,400)<|box_end|> there.",
+    "qwen3_vl": 'I see this: {"bbox_2d": [100, 200, 300, 400], "label": "dog"}',
+}
+
+
+@pytest.mark.parametrize("name", dialects.names())
+def test_people_never_see_a_dialects_syntax_while_an_answer_grows(name):
+    text = ANSWERS[name]
+    assert dialects.get(name).parse(text, SIZE)
+    for end in range(1, len(text) + 1):
+        found = dialects.get(name).parse(text[:end], SIZE)
+        shown = "".join(piece for piece, _ in readable(text[:end], found, name, is_growing=end < len(text)))
+        assert not re.search(r"[\d<>|\[\]{}\"`_=]", shown), (text[:end], shown)
+        assert shown.startswith("I see"[:end].rstrip())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("qwen2_vl", "a <|object_ref_start|>dog<|object_ref_end|> runs", "a dog runs"),
+        ("internvl", "<ref>dog</ref> and <box>nothing</box>", "dog and nothing"),
+        ("paligemma", "<loc0001><loc0002> cat", " cat"),  # two tokens are no box
+        ("florence2", "</s>a dog</s>", "a dog"),
+        ("qwen2_5_vl", "if a < b: use x[0]", "if a < b: use x[0]"),
+    ],
+)
+def test_tags_that_became_no_box_are_not_shown_and_other_text_is_left_alone(name, text, shown):
+    assert "".join(piece for piece, _ in readable(text, (), name)) == shown
+
+
+def test_a_model_without_a_dialect_is_shown_as_it_writes():
+    assert readable("a <ref> [[12", (), None, is_growing=True) == [("a <ref> [[12", None)]
+
+
+@pytest.mark.parametrize("name", dialects.names())
+def test_any_text_is_made_readable_quickly(name):
+    for text in ("[" * 9000, "<" * 9000, '"' * 9000, "[]" * 5000, "<|" * 5000, "```" * 3000, ", " * 4000 + "]"):
+        readable(text, (), name, is_growing=True)
 
 
 def test_a_finished_text_keeps_a_bracket_that_is_no_box():
-    assert readable("the dog [", ()) == [("the dog [", None)]
+    assert readable("the dog [", (), "cogvlm") == [("the dog [", None)]
 
 
 @pytest.mark.parametrize(
@@ -37,4 +91,4 @@ def test_a_finished_text_keeps_a_bracket_that_is_no_box():
 )
 def test_bare_boxes_are_put_into_words(text, label, pieces):
     found = [replace(region, label=label) for region in cogvlm.parse(text, SIZE)]
-    assert readable(text, found) == pieces
+    assert readable(text, found, "cogvlm") == pieces

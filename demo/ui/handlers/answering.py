@@ -40,6 +40,7 @@ class Answer:
     drawn: str | None = None
     remark: str = "Waiting for a free place"
     size: Size | None = None  # of the picture the regions' pixels belong to
+    dialect: str | None = None  # of the boxes in the text
 
 
 def answering(
@@ -50,8 +51,8 @@ def answering(
     Boxes that the model wrote without words of their own are called ``unnamed``, also in the drawn picture.
     """
     picture = _last_picture(messages)
-    answer = Answer(size=picture.size if picture else None)
     spec = context.spec(role)
+    answer = Answer(size=picture.size if picture else None, dialect=spec.dialect if spec else None)
     request = GenerateRequest(uuid.uuid4().hex, role, recent(messages, spec.max_turns if spec else None), sampling)
     yield answer
     with closing(_as_generator(context, request)) as events:

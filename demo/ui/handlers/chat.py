@@ -133,4 +133,12 @@ def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str
 
 def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
     remark = step.remark + (left_out if step.state == "done" else "")
-    return replace(turn, state=step.state, answer=step.text, regions=step.regions, drawn=step.drawn, remark=remark)
+    return replace(
+        turn,
+        state=step.state,
+        answer=step.text,
+        regions=step.regions,
+        drawn=step.drawn,
+        dialect=step.dialect,
+        remark=remark,
+    )

@@ -232,7 +232,7 @@ def _answer(turn: Turn) -> dict[str, Any]:
 
 
 def _text(turn: Turn) -> str:
-    pieces = readable(turn.answer, turn.regions, is_growing=turn.state == "answering")
+    pieces = readable(turn.answer, turn.regions, turn.dialect, is_growing=turn.state == "answering")
     return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
 
 

@@ -149,5 +149,5 @@ def _parts(answer: Answer, nothing_found: str) -> list[Any]:
 
 
 def _text(answer: Answer, colours: dict[str, str]) -> str:
-    pieces = readable(answer.text, answer.regions, is_growing=answer.state == "answering")
+    pieces = readable(answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
     return f"<div class='answer'>{markup.answer_html(pieces, colours)}</div>" if pieces else ""

@@ -1,0 +1,222 @@
+"""Every family whose boxes are read, and one that has none, on tiny checkpoints of their real classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from demo.backends.hf import HFBackend
+from demo.backends.prompting import JOINER
+from demo.catalog import ModelSpec, resolve, spec_of_directory
+from demo.config import ModelChoice
+from demo.errors import InvalidInput
+from demo.families import FAMILIES
+from demo.grounding import dialects
+from demo.history import recent
+from demo.prompts import load_prompts
+from demo.types import Box, GenerateRequest, Message, Picture, Placement, Sampling, Size
+from tests import tinyfamilies
+from tests.tinymodels import save_paligemma, save_qwen
+
+CPU = Placement({"": "cpu"}, threads=1)
+MAKERS = {
+    "qwen2_vl": tinyfamilies.save_qwen2_vl,
+    "qwen2_5_vl": save_qwen,
+    "qwen3_vl": tinyfamilies.save_qwen3_vl,
+    "glm_v": tinyfamilies.save_glm4v,
+    "internvl": tinyfamilies.save_internvl,
+    "smolvlm": tinyfamilies.save_idefics3,
+    "paligemma": save_paligemma,
+    "florence2": tinyfamilies.save_florence2,
+    "kosmos2": tinyfamilies.save_kosmos2,
+}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    spec: ModelSpec
+    backend: HFBackend
+
+    def ask(self, *messages: Message, never=lambda: False, **sampling):
+        shown = recent(messages, self.spec.max_turns)
+        request = GenerateRequest("r", "chat", shown, Sampling(**{"max_new_tokens": 12, **sampling}))
+        *pieces, finish = self.backend.stream(request, never)
+        return "".join(pieces), finish
+
+    def ids(self, message: Message) -> list[int]:
+        return self.backend._prompter.prepare([message])["input_ids"][0].tolist()
+
+    def says(self, text: str, message: Message) -> str:
+        """The streamed answer when the model picks the tokens of this text, one after the other, and then ends."""
+        words = self.backend._tokenizer
+        ids = [*words(text, add_special_tokens=False)["input_ids"], words.eos_token_id]
+
+        def pick(_module, _inputs, logits):
+            chosen = torch.full_like(logits, -100.0)
+            chosen[..., ids.pop(0)] = 100.0
+            return chosen
+
+        hook = self.backend._model.get_output_embeddings().register_forward_hook(pick)
+        try:
+            answer, finish = self.ask(message, max_new_tokens=400)
+        finally:
+            hook.remove()
+        assert finish.reason == "stop"
+        return answer
+
+
+def picture(width: int = 60, height: int = 40, shade: int = 90) -> Picture:
+    return Picture(Size(width, height), bytes([shade, 255 - shade, 7]) * (width * height))
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=str)
+def tiny(request, tmp_path_factory):
+    directory = MAKERS[request.param](tmp_path_factory.mktemp(request.param) / "model")
+    spec = resolve(ModelChoice(str(directory)))
+    assert spec.family == request.param
+    backend = HFBackend()
+    backend.load(spec, CPU, lambda stage, fraction: None)
+    yield Tiny(spec, backend)
+    backend.close()
+
+
+def grounds(tiny: Tiny) -> None:
+    if tiny.spec.dialect is None:
+        pytest.skip("this family draws no boxes")
+
+
+def test_every_family_that_grounds_is_run_here():
+    assert {name for name, family in FAMILIES.items() if family.dialect} - {"cogvlm", "cogvlm2"} <= set(MAKERS)
+
+
+def test_an_answer_streams_and_is_the_same_again(tiny):
+    question = Message("user", "What?", (picture(),))
+    text, finish = tiny.ask(question)
+    assert (finish.reason, finish.usage.completion_tokens) == ("length", 12)
+    assert text == tiny.ask(question)[0]
+
+
+def test_a_stop_takes_effect_within_two_tokens(tiny):
+    asked = []
+    _, finish = tiny.ask(
+        Message("user", "What?", (picture(),)), never=lambda: len(asked) >= 3 or asked.append(1), max_new_tokens=200
+    )
+    assert finish.reason == "cancelled"
+    assert finish.usage.completion_tokens <= 5
+
+
+def test_several_turns_are_told_or_the_last_alone_is_asked(tiny):
+    turns = (
+        Message("user", "First?", (picture(),)),
+        Message("assistant", "A dog."),
+        Message("user", "Second?"),
+    )
+    assert tiny.ask(*turns)[1].usage.completion_tokens == 12
+    ids = tiny.backend._prompter.prepare(recent(turns, tiny.spec.max_turns))["input_ids"][0]
+    told = tiny.backend._tokenizer.decode(ids)
+    assert "Second?" in told
+    assert ("First?" in told) == (tiny.spec.max_turns is None)
+
+
+def test_a_question_without_a_picture_is_answered_or_refused_in_words(tiny):
+    if tiny.spec.traits.needs_picture:
+        with pytest.raises(InvalidInput, match="about pictures only"):
+            tiny.ask(Message("user", "Hello"))
+    else:
+        assert tiny.ask(Message("user", "Hello"))[1].usage.completion_tokens == 12
+
+
+def test_two_pictures_reach_a_model_that_takes_two(tiny):
+    one, two = ("x" * 9, (picture(),)), ("x" * 9, (picture(), picture(shade=3)))
+    lengths = [len(tiny.ids(Message("user", *given))) for given in (one, two)]
+    assert (lengths[1] > lengths[0]) == (tiny.spec.max_pictures > 1)
+    assert tiny.ask(Message("user", *two))[1].usage.completion_tokens == 12
+
+
+def test_tokens_that_a_user_types_become_no_structure(tiny):
+    words = tiny.backend._tokenizer
+    places = [value for name, value in vars(tiny.backend._prompter._processor).items() if name.endswith("_token")]
+    typed = "".join({*words.all_special_tokens, *filter(None, places), "<OD>", "<CAPTION>"})
+    plain, spiked = tiny.ids(Message("user", "", (picture(),))), tiny.ids(Message("user", typed, (picture(),)))
+    for token in words.all_special_ids:
+        assert spiked.count(token) == plain.count(token), words.convert_ids_to_tokens(token)
+    assert typed in words.decode(spiked).replace(JOINER, "")
+
+
+# --- grounding
+
+
+@pytest.mark.parametrize("size", [Size(60, 40), Size(300, 200), Size(90, 400)], ids=str)
+def test_a_box_that_the_model_writes_comes_back_in_the_pictures_own_pixels(tiny, size):
+    grounds(tiny)
+    dialect = dialects.get(tiny.spec.dialect)
+    shown = picture(size.width, size.height)
+    box = Box(0.2 * size.width, 0.3 * size.height, 0.7 * size.width, 0.8 * size.height)
+    message = load_prompts(tiny.spec.prompts).where("the dog", shown)
+    seen = tiny.spec.seen(size)
+    written = dialect.format(box, size, seen=seen)
+    answer = tiny.says(written, message)
+    (found,) = dialect.parse(answer, size, seen=seen)
+    quantum = 1 / 32 if tiny.spec.dialect == "kosmos2" else max(1 / side for side in (500, *_sides(seen)))
+    for got, wanted, side in zip(_corners(found.box), _corners(box), (size.width, size.height) * 2, strict=True):
+        assert abs(got - wanted) <= quantum * side
+    assert dialect.marks.sub("", answer) == dialect.marks.sub("", written)
+
+
+def _sides(seen: Size | None) -> tuple[int, ...]:
+    return () if seen is None else (seen.width, seen.height)
+
+
+def _corners(box: Box) -> tuple[float, ...]:
+    return box.x0, box.y0, box.x1, box.y1
+
+
+def test_a_templates_special_words_are_tokens_and_the_phrases_are_not(tiny):
+    grounds(tiny)
+    words = tiny.backend._tokenizer
+    prompts = load_prompts(tiny.spec.prompts)
+    special = {"kosmos2": "<grounding>", "internvl": "<ref>"}.get(tiny.spec.family)
+    asked = tiny.ids(prompts.where(f"a dog {special}", picture()))
+    if special is None:
+        assert "a dog" in words.decode(asked)
+    else:
+        assert asked.count(words.convert_tokens_to_ids(special)) == 1
+
+
+def test_the_special_tokens_of_boxes_reach_whoever_reads_them(tiny):
+    if not tiny.spec.traits.keeps_tokens:
+        pytest.skip("its boxes are plain text")
+    written = dialects.get(tiny.spec.dialect).format(Box(6, 4, 30, 20), Size(60, 40))
+    assert tiny.says(written, Message("user", "Where?", (picture(),))) == written
+
+
+@pytest.mark.parametrize(
+    "size", [Size(60, 40), Size(1600, 900), Size(4000, 3000), Size(20, 2000), Size(1, 90)], ids=str
+)
+def test_the_page_knows_the_size_that_qwen2_5_vl_was_shown(tmp_path_factory, size):
+    directory = save_qwen(tmp_path_factory.mktemp("qwen"))
+    backend = HFBackend()
+    spec = spec_of_directory(directory)
+    backend.load(spec, CPU, lambda *_: None)
+    _, rows, columns = backend._prompter.prepare([Message("user", "?", (picture(*_sides(size)),))])["image_grid_thw"][0]
+    assert Size(14 * int(columns), 14 * int(rows)) == spec.seen(size)
+    backend.close()
+
+
+def test_a_picture_that_a_model_cannot_be_shown_is_refused_in_words(tmp_path):
+    backend = HFBackend()
+    backend.load(spec_of_directory(tinyfamilies.save_qwen2_vl(tmp_path)), CPU, lambda *_: None)
+    with pytest.raises(InvalidInput, match="too long and narrow"):
+        backend._prompter.prepare([Message("user", "?", (picture(900, 1),))])
+    backend.close()
+
+
+def test_a_model_that_grounds_nothing_hides_the_tokens_of_boxes(tmp_path):
+    backend = HFBackend()
+    spec = replace(spec_of_directory(tinyfamilies.save_qwen2_vl(tmp_path)), dialect=None)
+    backend.load(spec, CPU, lambda *_: None)
+    tiny = Tiny(spec, backend)
+    assert tiny.says("<|box_start|>hello<|box_end|>", Message("user", "Where?", (picture(),))) == "hello"
+    backend.close()
