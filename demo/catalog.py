@@ -79,9 +79,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _spec(
-                BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=3
-            ),  # with more before it, it lists fewer things of a scene
+            _spec(BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=10),  # as many as it was tried with; taught with 8
             _spec("cogvlm", "zai-org/cogvlm-chat-hf", "cogvlm", tokenizer=VICUNA, roles=TALKERS),
             _spec("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", "cogvlm", tokenizer=VICUNA),
             _spec("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", "cogvlm2", roles=TALKERS),
@@ -96,10 +94,11 @@ def resolve(choice: ModelChoice, *, revision: str | None = None, trust_remote_co
     """The spec of a catalogue name, an existing directory or a repository, in this order.
 
     Raises `ConfigError` or `ModelNotFound` for a name that is none of them, and `ConfigError` for a role that the model
-    does not serve. Nothing is downloaded: a repository outside the catalogue has the family "auto".
+    does not serve. Nothing is downloaded: a repository outside the catalogue has the family that the choice says, or
+    "auto".
     """
     name, options = _split(choice.name)
-    spec = _with_options(_find(name), options)
+    spec = _with_options(_find(name, choice.family or "auto"), options)
     if choice.role is not None and choice.role not in spec.roles:
         raise ConfigError(
             f"This model does not serve the role {choice.role}",
@@ -118,6 +117,12 @@ def spec_of_directory(directory: Path, *, name: str | None = None) -> ModelSpec:
     family = _family_of(config, name)
     bare = not any((directory / file).exists() for file in TOKENIZER_FILES)
     return _spec(name, str(directory), family, tokenizer=VICUNA if bare and family == "cogvlm" else None)
+
+
+def family_in(directory: Path, name: str) -> str | None:
+    """The family that a repository's ``config.json`` shows. None for CogVLM's, which other files tell the rest of."""
+    family = _family_of(read_config(directory), name)
+    return None if family in ("cogvlm", "cogvlm2") else family
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def _family_of(config: Mapping[str, Any], name: str) -> str:
     )
 
 
-def _find(name: str) -> ModelSpec:
+def _find(name: str, family: str) -> ModelSpec:
     if name == BUNDLED_MODEL:
         return replace(CATALOG[name], note=_bundled_note())
     if name in CATALOG:
@@ -164,7 +169,7 @@ def _find(name: str) -> ModelSpec:
     if directory is not None:
         return spec_of_directory(directory)
     if REPO_ID.fullmatch(name) and ".." not in name:
-        return next((spec for spec in CATALOG.values() if spec.source == name), None) or _spec(name, name, "auto")
+        return next((spec for spec in CATALOG.values() if spec.source == name), None) or _spec(name, name, family)
     if "/" in name or "\\" in name:
         raise ModelNotFound("There is no such directory", value=name, remedy="Check the path given to --model.")
     known = ", ".join(CATALOG)
