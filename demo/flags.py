@@ -137,7 +137,7 @@ ENGINE_FLAGS = (
     Flag(
         "--context",
         "N",
-        "plan for conversations of so many tokens, and refuse longer ones (default: what the model takes, at most 8192)",
+        "plan for conversations of so many tokens, refuse longer ones (default: what the model takes, at most 8192)",
         parse=_number("--context", 64, 10_000_000),
     ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),
