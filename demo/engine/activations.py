@@ -41,6 +41,12 @@ def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
     return held + max(moments)
 
 
+def unpacked_bytes(shape: Shape, dtype: str) -> int:
+    """The largest weight of a layer in the model's dtype, which a quantized linear is turned into to be multiplied."""
+    fused = shape.query_width + 2 * shape.kv_width if shape.has_experts else shape.query_width
+    return shape.hidden * max(shape.intermediate, fused) * ITEM_BYTES[dtype]
+
+
 def logits_bytes(shape: Shape) -> int:
     """Scores of the vocabulary in float32 and what choosing a token makes of them; on the device of the head."""
     beside = 0 if shape.keeps_one_logit else shape.context - 1

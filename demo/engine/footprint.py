@@ -82,18 +82,19 @@ class ModelFootprint:
         """What the device of the vision tower needs while pictures are read, for one conversation."""
         return activations.vision_bytes(self.shape, dtype, attn)
 
-    def prefill_activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+    def prefill_activation_bytes(self, dtype: str, attn: str = "sdpa", quantization: str = "none") -> int:
         """What each device with decoder layers needs while the longest planned prompt is read."""
-        return activations.prefill_bytes(self.shape, dtype, attn)
+        unpacked = 0 if quantization == "none" else activations.unpacked_bytes(self.shape, dtype)
+        return activations.prefill_bytes(self.shape, dtype, attn) + unpacked
 
     def logits_bytes(self) -> int:
         """What the device of the head needs to choose a token."""
         return activations.logits_bytes(self.shape)
 
-    def activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+    def activation_bytes(self, dtype: str, attn: str = "sdpa", quantization: str = "none") -> int:
         """On one device that holds the whole model: the larger of the two peaks, which do not meet, and the scores."""
-        peaks = self.vision_activation_bytes(dtype, attn), self.prefill_activation_bytes(dtype, attn)
-        return max(peaks) + self.logits_bytes()
+        prefill = self.prefill_activation_bytes(dtype, attn, quantization)
+        return max(self.vision_activation_bytes(dtype, attn), prefill) + self.logits_bytes()
 
 
 def measure(spec: ModelSpec, *, outline: bool = False) -> ModelFootprint | str:

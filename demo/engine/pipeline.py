@@ -120,7 +120,7 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         whole=whole,
         kv_cache=kv_cache,
         vision=model.vision_activation_bytes(dtype, flags.attn) * flags.slots,
-        prefill=model.prefill_activation_bytes(dtype, flags.attn) * flags.slots,
+        prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots,
         logits=model.logits_bytes() * flags.slots,
     )
 
@@ -128,9 +128,9 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
 def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Load:
     """What a replica takes of the one device that it is on."""
     kv_cache = model.kv_cache_bytes(dtype, slots=flags.slots)
-    activations = model.activation_bytes(dtype, flags.attn) * flags.slots
+    activations = model.activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots
     if kind == "cuda":
-        prefill = model.prefill_activation_bytes(dtype, flags.attn) * flags.slots
+        prefill = model.prefill_activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots
         tower = model.vision_activation_bytes(dtype, flags.attn) * flags.slots
         activations = _held(kv_cache, prefill, tower) + model.logits_bytes() * flags.slots
     return Load(

@@ -119,7 +119,7 @@ def cost(footprint, modules, flags):
     if not modules:
         return 0
     dtype = footprint.stored_dtype if flags.dtype == "auto" else flags.dtype
-    prefill, tower, scores = footprint.prefill_activation_bytes(dtype, flags.attn), 0, 0
+    prefill, tower, scores = footprint.prefill_activation_bytes(dtype, flags.attn, flags.quantization), 0, 0
     if any(m.kind == "embedding" for m in modules):  # in the first part, which reads the pictures
         tower = footprint.vision_activation_bytes(dtype, flags.attn)
     if any(m.kind == "head" for m in modules):
