@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
 from demo.config import BUNDLED_MODEL, EngineConfig, ModelChoice, ServerConfig
@@ -254,6 +254,10 @@ def _set_up_logging(task: Task) -> None:
 def _run(command: Command) -> int:
     """Only what the task needs is imported: neither help nor a plan waits for the page's framework."""
     task = command.task
+    if not isinstance(task, ShowModels):
+        from demo.recognition import recognised
+
+        command = replace(command, engine=recognised(command.engine))
     if isinstance(task, Serve):
         from demo.serving import serve
 

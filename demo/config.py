@@ -19,10 +19,14 @@ BUNDLED_MODEL = "bundled"
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model as the user named it (catalogue name, repository or directory) and the role it is for; None is all."""
+    """A model as the user named it (catalogue name, repository or directory) and the role it is for; None is all.
+
+    ``family`` is what a repository that the catalogue does not name was found to be; see `demo.recognition`.
+    """
 
     name: str
     role: Role | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _filled(template: str, key: str, text: str) -> str:
     if not template:
         raise ConfigError(
             "This model does not answer questions about boxes",
-            remedy="Give the grounding tab a model that does, for example --model grounding=cogvlm-grounding.",
+            remedy="Give the grounding tab a model that does, for example --model grounding=qwen3-vl-4b.",
         )
     # replace, not format: the templates and the user's words may hold braces
     return template.replace("{" + key + "}", text)

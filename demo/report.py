@@ -18,6 +18,7 @@ from demo.engine.manager import resolve_roles
 from demo.engine.planner import Flags, Plan, gib
 from demo.engine.planning import plans_for
 from demo.errors import DoesNotFit
+from demo.families import FAMILIES
 
 COLUMNS = ("replica", "device", "weights", "KV cache", "activations", "reserve", "total", "of free")
 
@@ -36,12 +37,23 @@ def show_plan(task: ShowPlan, config: EngineConfig) -> int:
 
 
 def show_models() -> int:
-    """List the models that ``--model`` knows by name."""
+    """List the models that ``--model`` knows by name, and the types that it recognises in a ``config.json``."""
     width = max(len(name) for name in CATALOG)
     for name, spec in CATALOG.items():
-        _say(f"{name:{width}}  {', '.join(spec.roles)}\n{'':{width}}  {_source(spec)}")
-    _say("Any other image-text-to-text model: --model OWNER/REPO or --model DIR.")
+        _say(f"{name:{width}}  {_abilities(spec)}\n{'':{width}}  {_source(spec)}")
+    _say("\nAny other image-text-to-text model: --model OWNER/REPO or --model DIR, by the type in its config.json:")
+    width = max(len(name) for name in FAMILIES)
+    for family in FAMILIES.values():
+        types = ", ".join(family.types) or "all others"
+        _say(f"{family.name:{width}}  {', '.join(family.roles)}: {types}")
     return 0
+
+
+def _abilities(spec: ModelSpec) -> str:
+    pictures = "1 picture" if spec.max_pictures == 1 else f"{spec.max_pictures} pictures"
+    talk = "one question at a time" if spec.max_turns == 1 else f"{pictures} in a conversation"
+    system = ["heeds a system prompt"] if spec.traits.has_system and spec.backend != "fake" else []
+    return "; ".join([", ".join(spec.roles), talk, *system])
 
 
 def _as_json(plans: Sequence[Plan]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from demo.ui.widgets import (
     unavailable,
 )
 
-_REMEDY = "Start the demo with a model that draws boxes, for example --model grounding=cogvlm-grounding."
+_REMEDY = "Start the demo with a model that draws boxes, for example --model grounding=qwen3-vl-4b."
 
 
 @dataclass(frozen=True, slots=True)
