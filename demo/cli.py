@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from demo.config import BUNDLED_MODEL, EngineConfig, ModelChoice, ServerConfig
 from demo.errors import ConfigError, DemoError
-from demo.flags import ENGINE_FLAGS, FLAGS, SERVE_FLAGS, CaptionStyle, Flag
+from demo.flags import ENGINE_FLAGS, FLAGS, SERVE_FLAGS, CaptionStyle, Existing, Flag
 from demo.types import ROLES
 
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -69,12 +69,13 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Caption files and folders; ``out`` is a folder for text files."""
+    """Caption files, folders and archives; ``out`` is a folder for the results."""
 
     paths: tuple[str, ...]
     style: CaptionStyle
     json: bool
     out: str | None
+    existing: Existing = "skip"
 
 
 Task = Serve | ShowPlan | ShowModels | Chat | Ground | Caption
@@ -166,7 +167,8 @@ def _task(name: str, values: Mapping[str, Any], given: Mapping[str, Any]) -> Tas
     if name == "ground":
         return Ground(given["image"], given["phrase"], values["json"], values["out"])
     if name == "caption":
-        return Caption(tuple(given["paths"]), values["style"] or "short", values["json"], values["out"])
+        chosen = _given(values, "style", "json", "out", "existing")
+        return Caption(tuple(given["paths"]), **{"style": "short", "out": None, **chosen})
     if values["plan"]:
         return ShowPlan(values["json"], values["assume"])
     for flag in ("json", "assume"):
@@ -206,7 +208,7 @@ def _build_parser() -> argparse.ArgumentParser:
                 ("phrase", "PHRASE", None, "what to find, like 'the red car'"),
             ),
         ),
-        ("caption", "caption pictures", (("paths", "PATH", "+", "picture files, and folders of them"),)),
+        ("caption", "caption pictures", (("paths", "PATH", "+", "picture files, folders of them, and zip archives"),)),
         ("models", "list the models known by name", ()),
     ):
         sub = commands.add_parser(name, help=help_, description=help_.capitalize() + ".", allow_abbrev=False)

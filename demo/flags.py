@@ -17,6 +17,7 @@ from demo.errors import ConfigError
 from demo.types import ROLES, Role
 
 CaptionStyle = Literal["short", "detailed", "grounded"]
+Existing = Literal["skip", "overwrite", "append"]
 
 
 def _text(value: str) -> str:
@@ -103,6 +104,7 @@ def _model(value: str) -> ModelChoice:
 _DTYPES: tuple[str, ...] = get_args(DType)
 _QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 _STYLES: tuple[str, ...] = get_args(CaptionStyle)
+_EXISTING: tuple[str, ...] = get_args(Existing)
 
 ENGINE_FLAGS = (
     Flag(
@@ -190,7 +192,19 @@ GROUND_FLAGS = (
 CAPTION_FLAGS = (
     Flag("--style", "STYLE", "short, detailed, or grounded with boxes (default: short)", choices=_STYLES),
     Flag("--json", None, "print one JSON object per picture and line"),
-    Flag("--out", "FOLDER", "also write each caption to a text file named like its picture"),
+    Flag(
+        "--out",
+        "FOLDER",
+        "also write each caption to a text file named like its picture, and all of them to captions.jsonl, as they "
+        "come, and to captions.csv; the same command goes on where an interrupted one ended",
+    ),
+    Flag(
+        "--existing",
+        "WHAT",
+        "with --out, where a picture has a caption there already: skip leaves it alone, overwrite makes another, "
+        "append adds one on a line of its own (default: skip)",
+        choices=_EXISTING,
+    ),
 )
 
 FLAGS: Mapping[str, tuple[Flag, ...]] = MappingProxyType(

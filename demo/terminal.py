@@ -1,4 +1,4 @@
-"""The demo without its page: chat, grounding and captioning in a terminal, through the same engine.
+"""The demo without its page: chat and grounding in a terminal, through the same engine; captions have their own file.
 
 Owns what is printed where (answers on stdout, progress and errors on stderr), the conversation's commands, and the
 files that are written. Knows nothing of the page. Pictures are opened before a model is loaded, so that a wrong name
@@ -12,21 +12,19 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from demo.asking import Asker, StoppedError, harmless, note, ready_to_ask
+from demo.captioning.terminal import caption
 from demo.catalog import ModelSpec
 from demo.cli import Caption, Chat, Ground
 from demo.config import EngineConfig
-from demo.errors import ConfigError, DemoError, InvalidInput, OutOfMemory, PictureError, ReplicaDied
+from demo.errors import ConfigError, DemoError, InvalidInput, PictureError
 from demo.grounding.draw import draw
 from demo.grounding.export import records
-from demo.grounding.highlight import plain
 from demo.imaging import open_with_note
 from demo.types import Message, Picture, Region
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 DRAWN_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 _HELP = "Type a question. /open FILE adds a picture, /clear begins anew, /quit ends; Ctrl-C stops an answer."
 
@@ -39,7 +37,7 @@ def run(task: Chat | Ground | Caption, config: EngineConfig) -> int:
     try:
         if isinstance(task, Chat):
             return _chat(task, config)
-        return _ground(task, config) if isinstance(task, Ground) else _caption(task, config)
+        return _ground(task, config) if isinstance(task, Ground) else caption(task, config)
     except StoppedError:
         note("\nstopped")
         return 1
@@ -149,84 +147,6 @@ def _print_regions(regions: Sequence[Region]) -> None:
     for region in regions:
         box = region.box
         print(f"{harmless(region.label)}: {box.x0:.0f} {box.y0:.0f} {box.x1:.0f} {box.y1:.0f}")
-
-
-# --- captions
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A picture to be captioned; ``name`` is its path below the folder that was named, or its own."""
-
-    path: Path
-    name: Path
-
-
-def _caption(task: Caption, config: EngineConfig) -> int:
-    items = [item for path in task.paths for item in _items(Path(path))]
-    if not items:
-        remedy = f"Endings looked for: {', '.join(sorted(PICTURE_SUFFIXES))}."
-        raise ConfigError("There are no pictures in this folder", value=", ".join(task.paths), remedy=remedy)
-    texts = _text_files(items, Path(task.out)) if task.out else {}
-    if len(items) == 1:
-        _open(items[0].path)  # when the only picture is broken, no model is loaded
-    with ready_to_ask(config, "captioning") as asker:
-        done = [_caption_one(task, asker, item, texts.get(item), is_alone=len(items) == 1) for item in items]
-    return 0 if all(done) else 1
-
-
-def _caption_one(task: Caption, asker: Asker, item: Item, text_file: Path | None, *, is_alone: bool) -> bool:
-    """Whether it went well; an error that is this picture's alone is said, and the next one may be fine."""
-    try:
-        picture = _open(item.path)
-        answer = asker.ask([asker.prompts.caption_of(task.style, picture)]).strip()
-    except (InvalidInput, OutOfMemory, ReplicaDied) as error:
-        note(f"error: {error}")
-        return False
-    regions = asker.regions(answer, picture)
-    caption = plain(answer, regions)
-    if task.json:
-        found = {"caption": caption, "regions": records(regions, picture.size)}
-        print(json.dumps({"file": str(item.path), "style": task.style, **found}), flush=True)
-    else:
-        print(harmless(caption if is_alone else f"{item.path}: {caption}"), flush=True)
-        _print_regions(regions)
-    if text_file is not None:
-        _write_caption(text_file, caption)
-    return True
-
-
-def _items(path: Path) -> list[Item]:
-    """A file is taken at its word; in a folder and below it, files are chosen by their endings, hidden ones not."""
-    if not path.is_dir():
-        if not path.is_file():
-            raise ConfigError("There is no such file or folder", value=str(path), remedy="Check its name.")
-        return [Item(path, Path(path.name))]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-    items = [Item(file, file.relative_to(path)) for file in found]
-    return [item for item in items if not any(part.startswith(".") for part in item.name.parts)]
-
-
-def _text_files(items: Sequence[Item], folder: Path) -> dict[Item, Path]:
-    """Where each caption goes: the picture's name with .txt, and its ending kept where two would meet."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError("--out is not a folder", value=str(folder), remedy="Name a folder, which may be new.")
-    files: dict[Item, Path] = {}
-    taken: set[Path] = set()
-    for item in dict.fromkeys(items):
-        stems = [item.name.with_suffix(""), item.name, *(Path(f"{item.name}-{number}") for number in range(2, 10_000))]
-        names = (folder / f"{stem}.txt" for stem in stems)
-        files[item] = next(name for name in names if name not in taken)
-        taken.add(files[item])
-    return files
-
-
-def _write_caption(file: Path, caption: str) -> None:
-    def write() -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(caption + "\n", encoding="utf-8")
-
-    _write(file, write)
 
 
 # --- input and output

@@ -92,6 +92,7 @@ def test_models_are_named_for_all_roles_or_for_one(line, models):
         ("ground a.png dog --json --out d.png", Ground("a.png", "dog", json=True, out="d.png")),
         ("caption a.png d", Caption(("a.png", "d"), "short", json=False, out=None)),
         ("caption d --style grounded --out t", Caption(("d",), "grounded", json=False, out="t")),
+        ("caption d --out t --existing append", Caption(("d",), "short", json=False, out="t", existing="append")),
         ("--plan", ShowPlan(json=False, assume=None)),
         ("--plan --json --assume 2x24GiB", ShowPlan(json=True, assume="2x24GiB")),
         ("models", ShowModels()),
@@ -127,6 +128,7 @@ SAMPLES = {
     "--question": "why",
     "--out": "x.png",
     "--style": "detailed",
+    "--existing": "append",
 }
 POSITIONALS = {"serve": [], "chat": ["chat"], "ground": ["ground", "i", "p"], "caption": ["caption", "i"]}
 NEEDS = {"--json": ["--plan"], "--assume": ["--plan"], "--trust-remote-code": ["--revision", "abc"]}

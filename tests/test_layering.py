@@ -31,6 +31,7 @@ NEVER = [
     ("demo/models", WEB | {"demo.engine", "demo.ui", "demo.api", "demo.backends"}),
     ("demo/ui", ML | {"demo.api", "demo.backends", "demo.models"}),
     ("demo/api", ML | {"gradio", "demo.ui", "demo.backends", "demo.models"}),
+    ("demo/captioning", FRAMEWORKS | {"demo.ui", "demo.api", "demo.backends", "demo.models"}),
     ("demo/cli.py", FRAMEWORKS | {"demo.backends", "demo.models"}),
 ]
 # Read again by every worker, so nothing heavy may come in at the top; a function may.

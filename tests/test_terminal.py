@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, 
         (["caption", "demo"], "no pictures"),
         (["caption", "launch.py"], "launch.py: The file is not a picture"),
         (["caption", "PICTURE", "--out", "launch.py"], "not a folder"),
+        (["caption", "PICTURE", "--existing", "keep"], "no such choice.*keep"),
         (["chat", "PICTURE", "PICTURE", "-q", "x"], "Too many pictures"),
     ],
 )
@@ -243,3 +245,79 @@ def test_a_folder_is_captioned_broken_files_are_named_and_the_rest_goes_on(tmp_p
     assert sorted(texts) == ["a.png.txt", "a.txt", "more/a.txt", "z.txt"]
     assert set(texts.values()) == {"A small thing in front of a plain background.\n"}
     assert sorted(path.name for path in folder.rglob("*.txt")) == ["notes.txt"]
+
+
+def test_an_archive_is_captioned_and_the_results_are_in_the_folder(tmp_path):
+    for index in range(3):
+        Image.new("RGB", (64 + index, 48)).save(tmp_path / f"{index}.png")
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for index in range(3):
+            archive.write(tmp_path / f"{index}.png", f"in/{index}.png")
+        archive.writestr("../out.png", "leads out")
+    out = tmp_path / "out"
+    finished = launch("caption", tmp_path / "many.zip", "--out", out, "--model", "fake")
+    assert finished.returncode == 1
+    assert [line.partition(": You asked")[0] for line in finished.stdout.splitlines()] == [
+        f"{tmp_path}/many.zip/in/{index}.png" for index in range(3)
+    ]
+    assert "many.zip/out.png: Its name leads out of the archive." in finished.stderr
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert made == ["captions.csv", "captions.jsonl", "in/0.txt", "in/1.txt", "in/2.txt"]
+
+
+def test_a_job_that_was_killed_goes_on_and_no_picture_is_captioned_twice(tmp_path):
+    folder, out, journal = tmp_path / "pictures", tmp_path / "out", tmp_path / "asked"
+    folder.mkdir()
+    for index in range(5):
+        Image.new("RGB", (64 + index, 48)).save(folder / f"{index}.png")
+    model = f"fake?token_s=0.03&journal={journal}"
+    with started("caption", folder, "--out", out, "--json", "--model", model) as program:
+        assert json.loads(program.stdout.readline())["file"] == str(folder / "0.png")
+        assert json.loads(program.stdout.readline())["file"] == str(folder / "1.png")
+        os.killpg(program.pid, signal.SIGKILL)
+        program.communicate(timeout=TIMEOUT_S)
+    killed_at = len(journal.read_text().splitlines())
+    finished = launch("caption", folder, "--out", out, "--json", "--model", model)
+    assert finished.returncode == 0, finished.stderr
+    assert [json.loads(line)["file"] for line in finished.stdout.splitlines()] == [
+        str(folder / f"{index}.png") for index in range(5)
+    ]
+    begun = [line for line in journal.read_text().splitlines()[killed_at:] if line.startswith("begin")]
+    assert len(begun) == 3
+    lines = [json.loads(line)["file"] for line in (out / "captions.jsonl").read_text().splitlines()]
+    assert lines == [f"{index}.png" for index in range(5)]
+    assert len(list(out.glob("*.txt"))) == 5
+    again = launch("caption", folder, "--out", out, "--json", "--model", "fake?fail_load=error")
+    assert again.returncode == 0  # nothing was left to do, so no model was loaded
+    assert again.stdout == finished.stdout
+
+
+def test_ctrl_c_ends_the_job_and_what_was_finished_is_kept(tmp_path):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for index in range(4):
+        Image.new("RGB", (64 + index, 48)).save(folder / f"{index}.png")
+    with started("caption", folder, "--out", out, "--model", "fake?token_s=0.05") as program:
+        program.stdout.readline()
+        os.killpg(program.pid, signal.SIGINT)
+        _, err = program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == 1
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert group_is_gone(program.pid)
+    assert 1 <= len((out / "captions.jsonl").read_text().splitlines()) < 4
+
+
+def test_captions_that_are_there_are_left_alone_unless_others_are_wanted(picture, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "scene.txt").write_text("by hand\n")
+    finished = launch("caption", picture, "--out", out, "--model", "fake")
+    assert finished.returncode == 0
+    assert finished.stdout == ""
+    assert "left alone" in finished.stderr
+    finished = launch(
+        "caption", picture, "--out", out, "--existing", "append", "--style", "grounded", "--model", "fake"
+    )
+    assert finished.returncode == 0
+    assert (out / "scene.txt").read_text() == "by hand\nA small thing in front of a plain background.\n"

@@ -1,0 +1,118 @@
+"""The work list: which pictures are to be captioned, out of files, folders and zip archives.
+
+Owns what counts as a candidate, its name and its key. A file that was named or uploaded is taken at its word; in a
+folder and in an archive, and below them, candidates are chosen by their endings, hidden ones and archives not. Whether
+a candidate is a picture is decided by opening it (`demo.imaging`). Knows nothing of models or captions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from demo.captioning import archive
+from demo.captioning.archive import ArchiveLimits
+from demo.errors import ConfigError, InvalidInput, PictureError
+from demo.imaging import Opened, open_with_note
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+_NO_LIMITS = ArchiveLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture to be captioned.
+
+    ``name`` is its path below the folder or archive that was named, or its own name: relative, without "..", and so fit
+    for a name of a file of ours. ``shown`` is how the user called it. ``key`` changes when the file does.
+    """
+
+    name: PurePosixPath
+    shown: str
+    path: Path
+    key: str
+    member: str = ""  # of the archive that ``path`` is
+
+    def open(self) -> Opened:
+        """Raises `PictureError`, which names the file."""
+        try:
+            return open_with_note(archive.read(self.path, self.member) if self.member else self.path)
+        except PictureError as error:
+            raise PictureError(f"{self.name}: {error.what}", value=error.value, remedy=error.remedy) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was named and cannot be on the list, with the reason for people."""
+
+    shown: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    items: tuple[Item, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+def work_list(paths: Sequence[Path], *, names: Sequence[str] = (), limits: ArchiveLimits = _NO_LIMITS) -> WorkList:
+    """The candidates of all paths in their order, each once; ``names`` are what to call the paths, if not so.
+
+    Raises `ConfigError` for a path that is not there.
+    """
+    items: dict[str, Item] = {}
+    refused: list[Refused] = []
+    for path, shown in zip(paths, names or map(str, paths), strict=True):
+        for item in _found(path, shown, limits, refused):
+            items.setdefault(item.key, item)
+    return WorkList(tuple(items.values()), tuple(refused))
+
+
+def _found(path: Path, shown: str, limits: ArchiveLimits, refused: list[Refused]) -> list[Item]:
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        raise ConfigError("There is no such file or folder", value=shown, remedy="Check its name.")
+    if not archive.is_archive(path):
+        return [Item(PurePosixPath(Path(shown).name), shown, path, _key_of_file(path))]
+    try:
+        listed = archive.members(path, limits)
+    except InvalidInput as error:
+        refused.append(Refused(shown, str(error)))
+        return []
+    refused.extend(Refused(f"{shown}/{name}", reason) for name, reason in listed.refused if _is_candidate(name))
+    return [
+        Item(PurePosixPath(name), f"{shown}/{name}", path, _key(str(path.resolve()), member, mark), member)
+        for name, member, mark in listed.found
+        if _is_candidate(name)
+    ]
+
+
+def _in_folder(folder: Path) -> list[Item]:
+    files = ((file, file.relative_to(folder).as_posix()) for file in sorted(folder.rglob("*")) if file.is_file())
+    return [
+        Item(PurePosixPath(name), str(file), file, _key_of_file(file)) for file, name in files if _is_candidate(name)
+    ]
+
+
+def _is_candidate(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not is_hidden
+
+
+def _key_of_file(file: Path) -> str:
+    stat = file.stat()
+    return _key(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+def _key(*facts: object) -> str:
+    """A name for one state of one file that tells nothing of where it is."""
+    return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def endings() -> Iterable[str]:
+    """The endings looked for, for people."""
+    return sorted(SUFFIXES)
