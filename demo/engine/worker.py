@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import logging
 import os
 import queue
 import signal
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 Order = Generate | Park | Resume  # what the main thread does, one after the other
 BACKENDS = {"hf": "demo.backends.hf:HFBackend", "fake": "demo.backends.fake:FakeBackend"}
+# Where torchao is installed transformers imports it at every start, and it warns of kernels that are for other cards.
+HUSHED = ("torchao", "torch.utils._pytree")
 MEMORY_S = 1.0  # between two reports of memory while answers come fast
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
@@ -232,6 +235,8 @@ class Host:
 def _backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise ConfigError("Unknown backend", value=name, remedy=f"Known: {', '.join(BACKENDS)}.")
+    for logger in HUSHED:
+        logging.getLogger(logger).setLevel(logging.ERROR)
     module, _, attribute = BACKENDS[name].partition(":")
     return cast("Backend", getattr(importlib.import_module(module), attribute)())
 

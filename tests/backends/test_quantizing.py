@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,6 +105,14 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch, 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # as if nothing were installed
     with pytest.raises(ConfigError, match=rf"{library}\)\. Install it: pip install"):
         quantizing.config_for(kind, [])
+
+
+def test_a_library_that_nobody_asked_for_does_not_complain_where_a_worker_starts():
+    pytest.importorskip("torchao")  # transformers imports it wherever it is installed
+    told = "from demo.engine.worker import _backend; _backend('hf')"
+    root = Path(__file__).resolve().parents[2]
+    started = subprocess.run([sys.executable, "-c", told], cwd=root, capture_output=True, text=True, timeout=300)
+    assert (started.returncode, started.stderr) == (0, "")
 
 
 def test_unknown_kinds_are_refused_with_the_known_ones(tmp_path):
