@@ -38,6 +38,7 @@ QWEN_NAMES = (
 )
 TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPS = {"num_key_value_heads": 2, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0}
+SPARE = 8  # words that a test may add
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 
 
@@ -45,7 +46,7 @@ def save_qwen2_vl(directory: Path) -> Path:
     torch.manual_seed(0)
     words = tokenizer(*QWEN_NAMES, chat_template=QWEN_TEMPLATE)
     config = Qwen2VLConfig(
-        text_config={**TEXT, **GROUPS, "vocab_size": len(words), "rope_parameters": ROPE},
+        text_config={**TEXT, **GROUPS, "vocab_size": len(words) + SPARE, "rope_parameters": ROPE},
         vision_config={"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1},
         image_token_id=7,
         video_token_id=8,
@@ -61,7 +62,7 @@ def save_qwen3_vl(directory: Path) -> Path:
     words = tokenizer(*QWEN_NAMES, chat_template=QWEN_TEMPLATE)
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     config = Qwen3VLConfig(
-        text_config={**TEXT, **GROUPS, "head_dim": 8, "vocab_size": len(words), "rope_parameters": ROPE},
+        text_config={**TEXT, **GROUPS, "head_dim": 8, "vocab_size": len(words) + SPARE, "rope_parameters": ROPE},
         vision_config={**vision, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
         image_token_id=7,
         video_token_id=8,
@@ -86,7 +87,7 @@ def save_glm4v(directory: Path) -> Path:
     words = tokenizer(*names, chat_template=template)
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     config = Glm4vConfig(
-        text_config={**TEXT, **GROUPS, "vocab_size": len(words), "rope_parameters": ROPE},
+        text_config={**TEXT, **GROUPS, "vocab_size": len(words) + SPARE, "rope_parameters": ROPE},
         vision_config={**vision, "image_size": 56},
         image_token_id=7,
         video_token_id=8,
@@ -106,7 +107,7 @@ def save_internvl(directory: Path) -> Path:
     roles = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
     words = tokenizer(*names, chat_template=template, video_token="<video>", **roles)
     config = InternVLConfig(
-        text_config={**TEXT, **GROUPS, "model_type": "qwen2", "vocab_size": len(words)},
+        text_config={**TEXT, **GROUPS, "model_type": "qwen2", "vocab_size": len(words) + SPARE},
         vision_config={**TEXT, "image_size": [56, 56], "patch_size": [14, 14]},
         image_token_id=5,
         image_seq_length=4,
@@ -123,7 +124,7 @@ def save_idefics3(directory: Path) -> Path:
     names = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
     words = tokenizer(*names)
     config = Idefics3Config(
-        text_config={**TEXT, **GROUPS, "model_type": "llama", "vocab_size": len(words)},
+        text_config={**TEXT, **GROUPS, "model_type": "llama", "vocab_size": len(words) + SPARE},
         vision_config={**TEXT, "image_size": 56, "patch_size": 14},
         image_token_id=4,
         pad_token_id=0,
@@ -147,7 +148,7 @@ def save_kosmos2(directory: Path) -> Path:
     processor = Kosmos2Processor(pictures, words)
     text = {"embed_dim": 32, "layers": 2, "ffn_dim": 48, "attention_heads": 4, "max_position_embeddings": 256}
     config = Kosmos2Config(
-        text_config={**text, "vocab_size": len(words), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+        text_config={**text, "vocab_size": len(words) + SPARE, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
         vision_config={**TEXT, "image_size": SIDE_PX, "patch_size": 14},
     )
     return _saved(directory, Kosmos2ForConditionalGeneration(config), processor, 1)
@@ -162,7 +163,13 @@ def save_florence2(directory: Path) -> Path:
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 2}
     sizes = {"depths": [1, 1, 1, 1], "embed_dim": [8, 8, 16, 16], "num_heads": [2, 2, 2, 2], "num_groups": [2, 2, 2, 2]}
     config = Florence2Config(
-        text_config={**text, **special, "model_type": "bart", "vocab_size": len(words), "forced_eos_token_id": None},
+        text_config={
+            **text,
+            **special,
+            "model_type": "bart",
+            "vocab_size": len(words) + SPARE,
+            "forced_eos_token_id": None,
+        },
         vision_config={**sizes, "projection_dim": 32, "window_size": 4},
         image_token_id=3,
         **special,
