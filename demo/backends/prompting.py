@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from demo.backends.streaming import BOX_SYNTAX
 from demo.catalog import ModelSpec
 from demo.errors import ContextTooLong, InvalidInput
 from demo.imaging import to_pil
@@ -33,7 +34,10 @@ class Prompter:
         self._is_limit_of_model = self._context == context
         self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
         # CogVLM's processor reads all text as text itself
-        self._special = _pattern(frozenset() if spec.is_cogvlm else special_words(processor))
+        words = frozenset() if spec.is_cogvlm else special_words(processor)
+        self._special = _pattern(words)
+        # what the model wrote itself keeps the tokens of its boxes, which are neither pictures nor turns
+        self._special_in_answers = _pattern(words - box_words(words) if spec.dialect else words)
 
     def prepare(self, messages: Sequence[Message]) -> Any:
         """The model's input (a mapping of tensors with one row) for a conversation that ends with the user's turn."""
@@ -95,10 +99,12 @@ class Prompter:
 
     def defused(self, text: str) -> str:
         """The text with every special token's spelling broken up by a character nobody sees."""
-        return self._special.sub(lambda found: found[0][0] + JOINER + found[0][1:], text)
+        return _broken_up(text, self._special)
 
     def _worded(self, message: Message) -> str:
         """The message's text, defused but for what a template of ours wrote in it."""
+        if message.speaker == "assistant":
+            return _broken_up(message.text, self._special_in_answers)
         pieces: list[str] = []
         at = 0
         for start, end in message.own:
@@ -122,6 +128,15 @@ def special_words(processor: Any) -> frozenset[str]:
     # Florence-2's processor makes tasks of certain words; a question that holds one is an error to it
     tasks = {task for name, value in vars(processor).items() if name.startswith("task_prompts_") for task in value}
     return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places, *tasks} if len(word) > 1)
+
+
+def box_words(words: frozenset[str]) -> frozenset[str]:
+    """Those of special tokens that spell boxes."""
+    return frozenset(word for word in words if BOX_SYNTAX.match(word))
+
+
+def _broken_up(text: str, words: re.Pattern[str]) -> str:
+    return words.sub(lambda found: found[0][0] + JOINER + found[0][1:], text)
 
 
 def _pattern(words: frozenset[str]) -> re.Pattern[str]:

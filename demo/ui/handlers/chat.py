@@ -125,7 +125,8 @@ def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str
     spec = context.spec("chat")
     num_seen = len(conversation.seen(_most(context)).turns)
     if spec and spec.max_turns and num_seen > spec.max_turns:
-        return f" · saw the last {spec.max_turns} questions only"
+        last = "last question" if spec.max_turns == 1 else f"last {spec.max_turns} questions"
+        return f" · saw the {last} only"
     if turn.pictures and num_seen < len(conversation.turns):
         return " · saw the new picture only"
     return ""
