@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planner_kit import (
-    ON_CARD,
     ON_CPU,
     ROOM,
     card,
@@ -282,4 +281,3 @@ def test_a_rack_of_unlike_cards_is_planned_in_no_time_and_within_bounds():
 def test_only_a_machine_with_what_is_asked_for_is_planned_for():
     with pytest.raises(ConfigError):
         assess(parted(GIB), [cpu(GIB)], Flags("shard"))
-    assert ON_CARD > ON_CPU
