@@ -181,7 +181,15 @@ def _processor(directory: Path, spec: ModelSpec) -> Any:
         if "orchvision" not in str(error):
             raise
         log.info("torchvision is not installed: %s is prepared for pictures only, not for videos", spec.name)
+    try:
         return _processor_without_videos(directory)
+    except (ImportError, ValueError) as error:  # some versions read some families' pictures with it too
+        if "orchvision" not in str(error):
+            raise
+        remedy = "Install torchvision, or a newer transformers."
+        raise ConfigError(
+            "The model's pictures cannot be read without torchvision", value=spec.name, remedy=remedy
+        ) from error
 
 
 def _processor_without_videos(directory: Path) -> Any:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+import transformers
 
 from demo.backends.hf import HFBackend
 from demo.backends.prompting import JOINER
 from demo.catalog import ModelSpec, resolve, spec_of_directory
 from demo.config import ModelChoice
-from demo.errors import InvalidInput
+from demo.errors import ConfigError, InvalidInput
 from demo.families import FAMILIES
 from demo.grounding import dialects
 from demo.history import recent
@@ -20,6 +21,7 @@ from demo.types import Box, GenerateRequest, Message, Picture, Placement, Sampli
 from tests import tinyfamilies
 from tests.tinymodels import save_paligemma, save_qwen
 
+OLD_TRANSFORMERS = tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 23)
 CPU = Placement({"": "cpu"}, threads=1)
 MAKERS = {
     "qwen2_vl": tinyfamilies.save_qwen2_vl,
@@ -77,7 +79,12 @@ def tiny(request, tmp_path_factory):
     spec = resolve(ModelChoice(str(directory)))
     assert spec.family == request.param
     backend = HFBackend()
-    backend.load(spec, CPU, lambda stage, fraction: None)
+    try:
+        backend.load(spec, CPU, lambda stage, fraction: None)
+    except ConfigError as error:
+        if not (request.param == "smolvlm" and "torchvision" in error.what and OLD_TRANSFORMERS):
+            raise
+        pytest.skip("older versions of transformers need torchvision for its pictures")
     yield Tiny(spec, backend)
     backend.close()
 
