@@ -79,7 +79,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _spec(BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=10),  # as many as it was tried with; taught with 8
+            _spec(BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=3),  # with more before it, it lists fewer things
             _spec("cogvlm", "zai-org/cogvlm-chat-hf", "cogvlm", tokenizer=VICUNA, roles=TALKERS),
             _spec("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", "cogvlm", tokenizer=VICUNA),
             _spec("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", "cogvlm2", roles=TALKERS),

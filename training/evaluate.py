@@ -102,6 +102,7 @@ def _about(index: int, view: View, rng: random.Random, banks: Banks) -> Iterator
         yield [Prompt(index, "question unseen", question(unseen))]
     yield [Prompt(index, "caption", rng.choice((caption_short, caption_detailed))(rng.choice((trained, page))))]
     yield [Prompt(index, "caption grounded", caption_grounded(rng.choice((trained, page))))]
+    yield [Prompt(index, "caption unseen", rng.choice((caption_short, caption_detailed, caption_grounded))(unseen))]
     yield [Prompt(index, "alien or unknown", rng.choice((alien, unknown))(rng.choice((trained, unseen))))]
     chain: list[Prompt] = []
     for turn in conversation(trained, 3):
@@ -187,6 +188,7 @@ def measure(asked: Sequence[Prompt], count: NounCounter) -> dict[str, float]:
         figures[f"{name}: answers with all boxes right"] = 100 * right / max(1, len(grounded))
     for name, captions in (
         ("caption", [*groups["caption"], *groups["caption grounded"]]),
+        ("caption, unseen", groups["caption unseen"]),
         ("caption in turn 4", groups["caption in turn 4"]),
     ):
         hits = sum(overlap(count(p.answer), count(p.turn.answer)) for p in captions)

@@ -17,7 +17,7 @@ from training.train import model_config
 GROUPS = {
     "ground", "ground page", "ground unseen", "absent", "region", "question", "question unseen", "caption",
     "caption grounded", "alien or unknown", "first turn", "later turn",
-    "caption in turn 4",
+    "caption in turn 4", "caption unseen",
 }  # fmt: skip
 CPU = torch.device("cpu")
 TOKENS = 200  # the evaluation's own limit
