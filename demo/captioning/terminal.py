@@ -24,7 +24,7 @@ from demo.catalog import ModelSpec
 from demo.cli import Caption
 from demo.config import EngineConfig
 from demo.engine.manager import resolve_roles
-from demo.errors import ConfigError, InvalidInput
+from demo.errors import ConfigError, InvalidInput, PictureError
 
 
 def caption(task: Caption, config: EngineConfig) -> int:
@@ -52,8 +52,15 @@ def _listed(task: Caption) -> WorkList:
         remedy = f"Endings looked for: {', '.join(endings())}."
         raise ConfigError("There are no pictures in this folder", value=", ".join(task.paths), remedy=remedy)
     if len(listed.items) == 1:
-        listed.items[0].open()  # when the only picture is broken, no model is loaded
+        _check(listed.items[0])  # when the only picture is broken, no model is loaded
     return listed
+
+
+def _check(item: Item) -> None:
+    try:
+        item.open()
+    except PictureError as error:
+        raise PictureError(f"{item.name}: {error.what}", value=error.value, remedy=error.remedy) from error
 
 
 @contextmanager
@@ -110,7 +117,7 @@ class _Shown:
         self.progress = self.progress.after(is_error=bool(entry.error), worked_s=worked_s)
         self._line("")
         if entry.error:
-            note(f"error: {entry.error}")
+            note(f"error: {result.item.name}: {entry.error}")
         else:
             self._print(result.item, entry)
             if entry.note:

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from demo.captioning.captioner import Caption, Captioner
 from demo.captioning.worklist import Item
 from demo.errors import ConfigError, DemoError, DoesNotFit, ModelUnavailable, ShuttingDown
-from demo.types import Size
+from demo.types import Picture, Size
 
 # What no other picture would be spared; any other error is taken as one picture's own, and the next may be fine.
 _OF_ALL = (ConfigError, DoesNotFit, ModelUnavailable, ShuttingDown)
@@ -36,6 +36,7 @@ class Result:
     error: str = ""
     note: str = ""  # what was left out of the picture
     total_s: float = 0.0
+    preview: bytes = b""  # what the caller's own function made of the picture
 
 
 def work(
@@ -44,13 +45,14 @@ def work(
     *,
     places: int = 1,
     may_go_on: Callable[[], bool] = lambda: True,
+    preview: Callable[[Picture], bytes] = lambda _: b"",
 ) -> Generator[Result | None, None, None]:
     """Results as they come, None at least four times a second; ends when all are done or may not go on.
 
     ``may_go_on`` is asked, in any thread, before each picture but the first of each place, so that a stretch always
     gets further. Raises what would befall the other pictures too.
     """
-    stretch = _Stretch(items, captioner, may_go_on)
+    stretch = _Stretch(items, captioner, may_go_on, preview)
     count = max(1, min(places, len(items)))
     threads = ThreadPoolExecutor(count, thread_name_prefix="captioning")
     try:
@@ -71,11 +73,18 @@ def _failed(hands: Sequence[Future[None]]) -> list[Future[None]]:
 
 
 class _Stretch:
-    def __init__(self, items: Sequence[Item], captioner: Captioner, may_go_on: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        captioner: Captioner,
+        may_go_on: Callable[[], bool],
+        preview: Callable[[Picture], bytes],
+    ) -> None:
         self.cancelled = threading.Event()
         self._left = deque(items)
         self._captioner = captioner
         self._may_go_on = may_go_on
+        self._preview = preview
         self._results: SimpleQueue[Result] = SimpleQueue()
 
     def next_result(self, timeout_s: float) -> Result | None:
@@ -107,4 +116,6 @@ class _Stretch:
             return Result(item, error=str(error), total_s=time.monotonic() - started_s)
         if caption is None:
             return None
-        return Result(item, caption, opened.picture.size, note=opened.note, total_s=time.monotonic() - started_s)
+        total_s = time.monotonic() - started_s
+        preview = self._preview(opened.picture)
+        return Result(item, caption, opened.picture.size, note=opened.note, total_s=total_s, preview=preview)

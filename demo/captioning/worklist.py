@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from demo.captioning import archive
 from demo.captioning.archive import ArchiveLimits
-from demo.errors import ConfigError, InvalidInput, PictureError
+from demo.errors import ConfigError, InvalidInput
 from demo.imaging import Opened, open_with_note
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
@@ -36,11 +36,8 @@ class Item:
     member: str = ""  # of the archive that ``path`` is
 
     def open(self) -> Opened:
-        """Raises `PictureError`, which names the file."""
-        try:
-            return open_with_note(archive.read(self.path, self.member) if self.member else self.path)
-        except PictureError as error:
-            raise PictureError(f"{self.name}: {error.what}", value=error.value, remedy=error.remedy) from error
+        """Raises `PictureError`."""
+        return open_with_note(archive.read(self.path, self.member) if self.member else self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Owns all HTML that holds foreign text. Pure; knows nothing of gradio. ``html`` f
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,23 @@ def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: S
     return (
         f"<table class='boxes'><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def captions_table(rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
+    """Names, captions or reasons, notes, whether it is a reason, and small JPEGs, the newest first."""
+    if not rows:
+        return ""
+    body = "".join(_caption_row(*row) for row in rows)
+    more = f"<caption>and {num_more:,} before; all are in the download</caption>" if num_more else ""
+    return f"<table class='captions'>{more}<tbody>{body}</tbody></table>"
+
+
+def _caption_row(name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
+    source = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}"
+    image = f"<img alt='' src='{source}'>" if preview else ""
+    words = f"<p class='{'failure' if is_error else 'words'}'>{html.escape(text)}</p>"
+    remark = f"<p class='remark'>{html.escape(note)}</p>" if note else ""
+    return f"<tr><td>{image}</td><td><p class='name'>{html.escape(name)}</p>{words}{remark}</td></tr>"
 
 
 def own_words(text: str) -> str:

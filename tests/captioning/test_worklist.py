@@ -27,7 +27,7 @@ def test_a_folder_gives_its_candidates_in_order_and_leaves_the_rest_alone(folder
     listed = work_list([folder])
     assert names(listed) == ["broken.png", "more/p4.png", "more/p5.png", "p0.png", "p1.png", "p2.png", "p3.png"]
     assert listed.items[1].shown == str(folder / "more/p4.png")
-    with pytest.raises(PictureError, match=r"broken\.png: The file is not a picture"):
+    with pytest.raises(PictureError, match="The file is not a picture"):
         listed.items[0].open()
 
 

@@ -26,7 +26,7 @@ def events(page):
 
 def test_all_that_reaches_the_model_shares_one_queue_and_one_limit(page):
     queued = [function for function in events(page) if function.queue]
-    assert len(queued) == 6  # answer, find, describe and three endpoints
+    assert len(queued) == 7  # answer, find, describe, caption many, and three endpoints
     assert {function.concurrency_id for function in queued} == {MODEL_EVENTS}
     assert {function.concurrency_limit for function in queued} == {1}
 
@@ -76,9 +76,10 @@ def test_the_sampling_controls_show_the_true_defaults(page):
 
 def test_no_component_opens_what_a_client_names(page):
     """gradio's own image input would open any picture of the server that a request names without its marker."""
+    from gradio.components.file import File
     from gradio.components.image import Image
     from gradio.components.multimodal_textbox import MultimodalTextbox
-    from gradio.data_classes import ImageData
+    from gradio.data_classes import FileData, ImageData, ListFiles
 
     inputs = {block for function in events(page) for block in function.inputs}
     pictures = [block for block in inputs if isinstance(block, Image)]
@@ -87,13 +88,16 @@ def test_no_component_opens_what_a_client_names(page):
         assert picture.preprocess(ImageData(path="/etc/passwd", orig_name="a.svg")) == "/etc/passwd"  # not opened
         assert picture.preprocess(None) is None
     assert len([block for block in inputs if isinstance(block, MultimodalTextbox)]) == 1
+    (many,) = [block for block in inputs if isinstance(block, File)]
+    assert many.preprocess(ListFiles([FileData(path="/etc/passwd")])) == ["/etc/passwd"]
+    assert many.preprocess(None) == []
 
 
 def test_a_link_is_not_followed(page):
     import gradio as gr
 
     guarded = [block for block in page.blocks.values() if "preprocess" in vars(block)]
-    assert len(guarded) == 6
+    assert len(guarded) == 7
     for block in guarded:
         with pytest.raises(gr.Error, match="Links are not followed"):
             asyncio.run(block.async_move_resource_to_block_cache("https://example.org/x.png"))

@@ -1,4 +1,5 @@
-"""The captioning tab: one picture in, a caption in the chosen style out, with boxes where the style has them."""
+"""The captioning tab: one picture in, a caption in the chosen style out, with boxes where the style has them; and below
+it many pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import gradio as gr
 from demo.ui.context import UiContext, Waiting
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
+from demo.ui.tabs import batch
+from demo.ui.tabs.batch import BatchPart
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
 from demo.ui.widgets import (
     SamplingControls,
@@ -32,6 +35,7 @@ class CaptioningTab:
     result: Result
     sampling: SamplingControls
     examples: list[gr.Button]
+    batch: BatchPart
 
 
 def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
@@ -39,7 +43,7 @@ def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
     if unavailable(context, "captioning", "Start the demo with --model captioning=NAME."):
         return None
     examples = load_examples("captioning")
-    tab = _layout(context, examples)
+    tab = _layout(context, waiting, examples)
     wire(
         context,
         waiting,
@@ -65,7 +69,7 @@ def _filler(context: UiContext, example: Example) -> Any:
     return lambda: [example.copied(context.store.folder), example.text]
 
 
-def _layout(context: UiContext, examples: tuple[Example, ...]) -> CaptioningTab:
+def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...]) -> CaptioningTab:
     choices = [(_LABELS.get(style, style), style) for style in styles(context)]
     with gr.Row(elem_classes=["sides"]):
         with gr.Column(min_width=300):
@@ -76,4 +80,5 @@ def _layout(context: UiContext, examples: tuple[Example, ...]) -> CaptioningTab:
             result = result_parts("caption", "The caption is written here.")
     shown = example_buttons(examples, _LABELS)
     sampling = sampling_controls()
-    return CaptioningTab(picture, style, buttons, result, sampling, shown)
+    many = batch.build(context, waiting, choices, sampling)
+    return CaptioningTab(picture, style, buttons, result, sampling, shown, many)

@@ -1,0 +1,230 @@
+"""The handlers of many pictures against a real engine: the fake model in a worker process."""
+
+import io
+import json
+import time
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from page_kit import file_of, scene, write
+
+from demo.errors import ConfigError, InvalidInput, PictureError
+from demo.types import GenerateRequest, Message
+from demo.ui import markup
+from demo.ui.handlers import batch
+from demo.ui.handlers.batch import ROWS
+
+
+def nobody():
+    return False
+
+
+def somebody():
+    return True
+
+
+def uploads(context, count, *, start=0):
+    return [
+        write(context.store.folder, f"up{index}/p{index}.png", file_of(scene(50 + index)))
+        for index in range(start, start + count)
+    ]
+
+
+def turned(context, job, others_wait=nobody):
+    return list(batch.turn(context, job, others_wait))
+
+
+def entries_in(path):
+    with zipfile.ZipFile(path) as made:
+        return [json.loads(line) for line in made.read("captions.jsonl").splitlines()], made.namelist()
+
+
+def until(condition, timeout_s=30.0):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_job_captions_uploads_and_archives_and_tells_of_broken_files(make):
+    context = make()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("in/a.png", file_of(scene(77)))
+        made.writestr("../b.png", file_of(scene()))
+    packed = write(context.store.folder, "z/many.zip", out.getvalue())
+    broken = write(context.store.folder, "b/broken.png", b"no picture")
+    job = batch.begin(context, [*uploads(context, 2), packed, broken], "short", prefix="a photo: ", suffix=" #x")
+    turned(context, job)
+    assert job.phase == "done"
+    assert str(job.progress).startswith("5 of 5 · 2 could not be captioned")
+    path = batch.results(context, job)
+    assert context.store.folder in Path(path).parents
+    lines, names = entries_in(path)
+    assert sorted(names) == ["captions.csv", "captions.jsonl", "in/a.txt", "p0.txt", "p1.txt"]
+    told = {line["file"]: line.get("error") or line["caption"] for line in lines}
+    assert told["in/a.png"].startswith("a photo: You asked: Describe")
+    assert told["in/a.png"].endswith("turn 1. #x")
+    assert "77 x 200" in told["in/a.png"]
+    assert "leads out" in told["many.zip/b.png"]
+    assert "not a picture" in told["broken.png"]
+
+
+def test_no_path_of_the_server_is_shown_or_given_away(make):
+    context = make()
+    broken = write(context.store.folder, "b/broken.png", b"no picture")
+    job = batch.begin(context, [*uploads(context, 1), broken], "short")
+    turned(context, job)
+    table = markup.captions_table([(r.name, r.text, r.note, r.is_error, r.preview) for r in job.rows], 0)
+    with zipfile.ZipFile(batch.results(context, job)) as made:
+        given = b"".join(made.read(name) for name in made.namelist()).decode()
+    assert str(context.store.folder) not in table + given + str(job.progress)
+    assert "data:image/jpeg;base64," in table
+
+
+def test_an_instruction_reaches_the_model(make):
+    context = make()
+    job = batch.begin(context, uploads(context, 1), "short", "  Name colours. ")
+    turned(context, job)
+    (entry,) = job.entries.values()
+    assert "one short sentence. Name colours. I see" in entry.caption
+
+
+def test_what_is_wrong_is_said_before_the_job_begins(make, tmp_path):
+    context = make()
+    outside = write(tmp_path, "outside.png", file_of(scene()))
+    empty = write(context.store.folder, "e/empty.zip", b"PK\x05\x06" + bytes(18))
+    cut = write(context.store.folder, "c/cut.zip", b"PK\x03\x04" + bytes(30))
+    for paths, error, says in (
+        ([], InvalidInput, "There are no pictures"),
+        (None, InvalidInput, "There are no pictures"),
+        ([outside], PictureError, "not on the server"),
+        ([empty], InvalidInput, "no pictures in this"),
+        ([cut], InvalidInput, "cut.zip: The archive is damaged"),
+    ):
+        with pytest.raises(error, match=says):
+            batch.begin(context, paths, "short")
+    paths = uploads(context, 1)
+    with pytest.raises(ConfigError, match="no such caption style"):
+        batch.begin(context, paths, "poem")
+    with pytest.raises(InvalidInput, match="prefix is too long"):
+        batch.begin(context, paths, "short", prefix="x" * 30_000)
+    with pytest.raises(InvalidInput, match="temperature"):
+        batch.begin(context, paths, "short", controls=[99])
+
+
+def test_more_pictures_than_a_job_may_have_are_refused(make, monkeypatch):
+    context = make()
+    monkeypatch.setattr(batch, "MOST_PICTURES", 2)
+    with pytest.raises(InvalidInput, match="too many pictures"):
+        batch.begin(context, uploads(context, 3), "short")
+
+
+def test_a_turn_ends_after_one_picture_when_somebody_waits_and_asks_for_the_next(make):
+    context = make()
+    job = batch.begin(context, uploads(context, 3), "short")
+    for done in (1, 2, 3):
+        assert job.wants_turn
+        turned(context, job, somebody)
+        assert job.progress.done == done
+    assert job.phase == "done"
+    assert not job.wants_turn
+
+
+def test_who_asks_meanwhile_waits_for_one_caption_at_most(make, tmp_path):
+    context = make(token_s=0.02, journal=tmp_path / "asked")
+    job = batch.begin(context, uploads(context, 4), "short")
+    with closing(batch.turn(context, job, nobody)) as turn:
+        assert until(lambda: next(turn) is not None and (tmp_path / "asked").exists())
+        before = (tmp_path / "asked").read_text().count("begin")
+        question = GenerateRequest("question", "chat", (Message("user", "Hello"),))
+        words = [getattr(event, "text", "") for event in context.engine.stream(question)]
+        list(turn)
+    assert "".join(words).startswith("You asked: Hello")
+    begun = [line.split()[1] for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("begin")]
+    assert begun.index("question") <= before + 1
+    while job.wants_turn:
+        turned(context, job)
+    assert job.progress.done == 4
+
+
+def test_pausing_finishes_what_is_under_way_and_going_on_does_the_rest_once(make, tmp_path):
+    context = make(token_s=0.03, journal=tmp_path / "asked")
+    job = batch.begin(context, uploads(context, 3), "short")
+    with closing(batch.turn(context, job, nobody)) as turn:
+        next(turn)
+        job.pause()
+        list(turn)
+    assert job.phase == "paused"
+    assert 1 <= job.progress.done < 3
+    assert turned(context, job) == []
+    assert len(entries_in(batch.results(context, job))[0]) == job.progress.done
+    job.resume()
+    turned(context, job)
+    assert job.phase == "done"
+    begun = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("begin")]
+    assert len(begun) == 3
+
+
+def test_two_turns_at_once_do_not_work_at_one_job(make):
+    context = make(token_s=0.01)
+    job = batch.begin(context, uploads(context, 2), "short")
+    with closing(batch.turn(context, job, nobody)) as turn:
+        next(turn)
+        assert turned(context, job) == []
+        list(turn)
+    assert job.progress.done == 2
+
+
+@pytest.mark.parametrize("ending", ["stopped", "closed"])
+def test_stop_and_a_closed_page_end_the_answer_under_way(make, tmp_path, ending):
+    context = make(tokens=2000, token_s=0.02, journal=tmp_path / "asked")
+    job = batch.begin(context, uploads(context, 3), "short")
+    turn = batch.turn(context, job, nobody)
+    assert until(lambda: next(turn) is False and (tmp_path / "asked").exists())
+    if ending == "stopped":
+        job.stop()
+        list(turn)
+        assert job.phase == "stopped"
+        job.resume()  # a late press
+        assert not job.wants_turn
+    else:
+        turn.close()
+    assert not job.at_work.locked()
+    assert until(lambda: "end" in (tmp_path / "asked").read_text())
+    assert until(lambda: context.engine.snapshot().replicas[0].state == "idle")
+    lines = (tmp_path / "asked").read_text().split()
+    assert lines.count("begin") == 1
+    assert int(lines[-1]) < 2000
+    assert len(job.left) == 3
+
+
+def test_what_would_befall_every_picture_pauses_the_job_and_says_so(make):
+    context = make(wait=False, fail_load="broken_checkpoint")
+    job = batch.begin(context, uploads(context, 2), "short")
+    turned(context, job)
+    assert job.phase == "paused"
+    assert "not to load" in job.error
+    assert len(job.left) == 2
+
+
+def test_what_is_sent_does_not_grow_with_the_job(make):
+    context = make()
+    job = batch.begin(context, uploads(context, ROWS + 6), "short")
+    turned(context, job)
+    assert len(job.entries) == ROWS + 6
+    assert len(job.rows) == ROWS
+    assert job.rows[0].name == f"p{ROWS + 5}.png"
+    assert all(0 < len(row.preview) < 20_000 for row in job.rows)
+
+
+def test_hostile_names_and_captions_are_only_characters():
+    row = ("<img src=x>.png", "<script>alert(1)</script>", "<b>", False, b"")
+    table = markup.captions_table([row], 1234)
+    assert "<script" not in table
+    assert "<img" not in table
+    assert "and 1,234 before" in table
