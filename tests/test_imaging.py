@@ -323,7 +323,8 @@ def test_mutated_files_open_or_raise_a_picture_error_and_nothing_else(seed, salt
 @given(st.binary(max_size=300))
 def test_random_bytes_open_or_raise_a_picture_error_and_nothing_else(data):
     with contextlib.suppress(PictureError):
-        open_picture(data)
+        picture = open_picture(data)
+        assert len(picture.rgb) == 3 * picture.size.pixels
 
 
 # --- to and from Pillow, and encoding

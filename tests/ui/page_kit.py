@@ -19,6 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120.0
 
 
+def until(condition, timeout_s=30.0):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 class Page:
     """A running page: ``url``, its log, and how it ended."""
 

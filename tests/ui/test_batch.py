@@ -2,13 +2,12 @@
 
 import io
 import json
-import time
 import zipfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from page_kit import file_of, scene, write
+from page_kit import file_of, scene, until, write
 
 from demo.errors import ConfigError, InvalidInput, PictureError
 from demo.types import GenerateRequest, Message
@@ -39,15 +38,6 @@ def turned(context, job, others_wait=nobody):
 def entries_in(path):
     with zipfile.ZipFile(path) as made:
         return [json.loads(line) for line in made.read("captions.jsonl").splitlines()], made.namelist()
-
-
-def until(condition, timeout_s=30.0):
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_job_captions_uploads_and_archives_and_tells_of_broken_files(make):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from page_kit import file_of, scene, write
+from page_kit import file_of, scene, until, write
 from PIL import Image
 
 from demo.errors import DemoError, InvalidInput, PictureError
@@ -30,15 +30,6 @@ def asked(context, text, *files, conversation=None):
 
 def answered(context, conversation, controls=()):
     return list(chat.answer(context, conversation, controls))[-1]
-
-
-def until(condition, timeout_s=30.0):
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 # --- chat
