@@ -32,7 +32,6 @@ class Family:
     max_side: int | None = MAX_SIDE  # longer sides are reduced before its processor sees them
     has_system: bool = False  # it was taught to heed a system prompt
     needs_picture: bool = False  # it answers nothing without one
-    keeps_tokens: bool = False  # its boxes are written in special tokens, which decoding must not drop
     pixels: tuple[int, int] | None = None  # least and most its processor resizes to, where its boxes are pixels of that
     repositories: tuple[tuple[str, str], ...] = ()  # names of our own for well-known ones
 
@@ -52,7 +51,7 @@ _TABLE = (
     Family("cogvlm", ("cogvlm",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family("cogvlm2", ("cogvlm2",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family(
-        "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True, keeps_tokens=True,
+        "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True,
         repositories=(
             ("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"),
             ("qwen2-vl-7b", "Qwen/Qwen2-VL-7B-Instruct"),
@@ -68,7 +67,7 @@ _TABLE = (
     ),
     Family(
         "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), "qwen3_vl", "qwen3_vl", ROLES,
-        has_system=True, keeps_tokens=True,
+        has_system=True,
         repositories=(
             ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
             ("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
@@ -80,7 +79,7 @@ _TABLE = (
         repositories=(("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking"), ("glm-4.6v-flash", "zai-org/GLM-4.6V-Flash")),
     ),
     Family(
-        "internvl", ("internvl",), "internvl", "internvl", ROLES, has_system=True, keeps_tokens=True,
+        "internvl", ("internvl",), "internvl", "internvl", ROLES, has_system=True,
         repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
     ),
     Family(
@@ -105,7 +104,7 @@ _TABLE = (
     ),
     _one_shot(
         "paligemma", "paligemma", prompts="paligemma", dialect="paligemma", roles=ROLES,
-        needs_picture=True, keeps_tokens=True,
+        needs_picture=True,
         repositories=(
             ("paligemma", "google/paligemma-3b-mix-448"),
             ("paligemma2", "google/paligemma2-3b-mix-448"),
@@ -113,7 +112,7 @@ _TABLE = (
     ),
     _one_shot(
         "florence2", "florence2", prompts="florence2", dialect="florence2", roles=ROLES,
-        needs_picture=True, keeps_tokens=True,
+        needs_picture=True,
         repositories=(
             ("florence2-base", "florence-community/Florence-2-base-ft"),
             ("florence2-large", "florence-community/Florence-2-large-ft"),
@@ -121,7 +120,7 @@ _TABLE = (
     ),
     _one_shot(
         "kosmos2", "kosmos-2", prompts="kosmos2", dialect="kosmos2", roles=ROLES,
-        needs_picture=True, keeps_tokens=True,
+        needs_picture=True,
         repositories=(("kosmos2", "microsoft/kosmos-2-patch14-224"),),
     ),
     Family("molmo2", ("molmo2",), repositories=(("molmo2-8b", "allenai/Molmo2-8B"),)),

@@ -17,8 +17,8 @@ from typing import TypeVar
 from demo.engine.pool import Pool
 
 # Once another model has waiters, each replica on the card begins at most this many answers more, and for at most this
-# long. 33 GiB come and go through PCIe in about 3 s, so that eight answers of some 5 s each cost less than a tenth more
-# than they would without turns; and nobody waits for a turn much longer than for a long answer.
+# long. By PCIe's rate, which was not measured here, 33 GiB come and go in about 3 s, so that eight answers of some 5 s
+# each would cost less than a tenth more than without turns; and nobody waits much longer than for a long answer.
 ANSWERS = 8
 PATIENCE_S = 30.0
 POLL_S = 0.25  # while somebody waits; otherwise only a change is worth a look
