@@ -327,10 +327,10 @@ def test_markup_of_users_and_models_is_only_text(visit):
     assert tab.locator("#conversation .message-content").locator(live).count() == 0
 
 
-def test_a_picture_can_be_pasted_and_dropped(visit):
-    tab = visit()
-    data = base64.b64encode(file_of(scene(123, 45))).decode()
-    give = """([selector, data, kind]) => {
+def give(tab, kind):
+    """Paste or drop a picture of 123 x 45 pixels into the box."""
+    place = BOX if kind == "paste" else "#message .full-container, #message [role=group]"
+    script = """([selector, data, kind]) => {
       const bytes = Uint8Array.from(atob(data), character => character.charCodeAt(0));
       const transfer = new DataTransfer();
       transfer.items.add(new File([bytes], 'pasted.png', {type: 'image/png'}));
@@ -339,13 +339,19 @@ def test_a_picture_can_be_pasted_and_dropped(visit):
                                      : new DragEvent('drop', {...options, dataTransfer: transfer});
       document.querySelector(selector).dispatchEvent(event);
     }"""
-    for kind, selector in (("paste", BOX), ("drop", "#message .full-container, #message [role=group]")):
-        for _ in range(5):  # gradio's page is deaf to it in its very first moments
-            tab.evaluate(give, [selector, data, kind])
-            with suppress(TimeoutError):
-                tab.locator("#message img").wait_for(timeout=2_000)
-                break
-        expect(tab.locator("#message img")).to_have_count(1)
+    data = base64.b64encode(file_of(scene(123, 45))).decode()
+    for _ in range(5):  # gradio's page is deaf to it in its very first moments
+        tab.evaluate(script, [place, data, kind])
+        with suppress(TimeoutError):
+            tab.locator("#message img").wait_for(timeout=4_000)
+            break
+    expect(tab.locator("#message img")).to_have_count(1)
+
+
+def test_a_picture_can_be_pasted_and_dropped(visit):
+    tab = visit()
+    for kind in ("paste", "drop"):
+        give(tab, kind)
         tab.fill(BOX, f"By {kind}?")
         tab.press(BOX, "Enter")
         expect(tab.locator(ANSWER).filter(has_text=f"By {kind}? I see a picture of 123 x 45")).to_be_visible(
@@ -353,6 +359,20 @@ def test_a_picture_can_be_pasted_and_dropped(visit):
         )
         expect(finished(tab)).to_be_visible(timeout=15_000)
         tab.get_by_role("button", name="Clear", exact=True).click()
+
+
+def test_what_is_added_while_the_conversation_is_being_cleared_stays(visit):
+    tab = visit()
+    ask(tab, "Hello?")
+    expect(finished(tab)).to_be_visible(timeout=15_000)
+    held = []
+    tab.route("**/gradio_api/run/**", lambda route: held.append((route, route.fetch())))
+    tab.get_by_role("button", name="Clear", exact=True).click()
+    give(tab, "drop")
+    for route, answer in held:
+        route.fulfill(response=answer)
+    expect(tab.locator("#conversation .message")).to_have_count(0)
+    expect(tab.locator("#message img")).to_have_count(1)
 
 
 # --- grounding and captioning

@@ -164,7 +164,7 @@ def _undo(conversation: Conversation) -> list[Any]:
 
 def _clear(stops: Stops) -> list[Any]:
     stops.cleared()
-    return _view(Conversation(), Draft())
+    return _view(Conversation())  # the box is left alone: what is in it may have been added since
 
 
 # --- how a conversation looks
