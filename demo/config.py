@@ -39,6 +39,7 @@ class EngineConfig:
     quantize: Quantization = "none"
     offload: bool = False
     context: int | None = None  # tokens that are planned for; None: what the model can take, at most 8192
+    slots: int | None = None  # answers at a time in each replica; None: as many as there is room for
     swap: bool = False  # models that do not fit the cards together take turns on them
     revision: str | None = None
     trust_remote_code: bool = False

@@ -142,6 +142,13 @@ ENGINE_FLAGS = (
         "plan for conversations of so many tokens, refuse longer ones (default: what the model takes, at most 8192)",
         parse=_number("--context", 64, 10_000_000),
     ),
+    Flag(
+        "--slots",
+        "N",
+        "answers that each replica makes at a time, out of one batch (default: as many as there is room for beside the "
+        "weights, at most 16, on a CPU 8)",
+        parse=_number("--slots", 1, 64),
+    ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),
     Flag("--revision", "REV", "the commit, tag or branch of a hub repository (default: its newest commit)"),
     Flag(

@@ -160,6 +160,7 @@ class Placement:
     planned: Mapping[str, int] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
     context: int | None = None  # tokens of a conversation that there is memory for; None: it was not planned
+    slots: int = 1  # answers at a time that there is memory for
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Writes the README's table of flags from the flags themselves: ``python tests/readme.py``."""
+"""Writes the README's table of flags from the flags themselves: ``python -m tests.readme``."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from demo.flags import CAPTION_FLAGS, CHAT_FLAGS, ENGINE_FLAGS, GROUND_FLAGS, SERVE_FLAGS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-START = "<!-- flags: written by `python tests/readme.py`, held by tests/test_readme.py -->\n"
+START = "<!-- flags: written by `python -m tests.readme`, held by tests/test_readme.py -->\n"
 END = "<!-- /flags -->"
 PARTS = (
     ("every command", ENGINE_FLAGS),

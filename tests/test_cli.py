@@ -124,6 +124,7 @@ SAMPLES = {
     "--api-key": "k",
     "--max-queue": "7",
     "--context": "4096",
+    "--slots": "4",
     "--assume": "24GiB",
     "--question": "why",
     "--out": "x.png",

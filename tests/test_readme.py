@@ -10,7 +10,7 @@ TEXT = README.read_text()
 
 
 def test_the_table_of_flags_is_that_of_the_flags():
-    assert written(TEXT) == TEXT, "run: python tests/readme.py"
+    assert written(TEXT) == TEXT, "run: python -m tests.readme"
 
 
 def test_every_file_that_the_readme_shows_or_names_is_there():

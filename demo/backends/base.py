@@ -28,6 +28,7 @@ class LoadFacts:
     parameters: int
     resident_bytes: dict[str, int]  # device name -> bytes of parameters and buffers
     dtype: str
+    slots: int = 1  # how many answers it can make at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,14 @@ class Finish:
 
 
 class Backend(Protocol):
-    """Runs one model in one process. `load` is called once, before anything else; one `stream` runs at a time.
+    """Runs one model in one process. `load` is called once, before anything else; as many `stream`s as it said slots
+    run at a time, each in a thread of its own.
 
     `stream` yields pieces of text (whole characters only) and then one `Finish`. It asks ``cancelled()`` between two
     tokens and, where it can, during the prefill; once that is true it yields ``Finish("cancelled", ...)`` and ends.
     `memory` tells what the process holds of each device, by the names of the plan. `park` moves the weights to main
-    memory and leaves the card, `resume` brings them back; they come in turn, after `load` and never during a `stream`.
+    memory and leaves the card, `resume` brings them back; they come in turn, after `load` and never
+    during a `stream`.
     Errors are raised: the demo's own family says what a user should read, anything else is reported as a defect.
     """
 

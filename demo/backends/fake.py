@@ -91,7 +91,7 @@ class FakeBackend:
             _fail_load(options.fail_load)
         dtype = "float32" if placement.dtype == "auto" else placement.dtype
         self._memory = PretendedMemory(_weights(options, placement, ITEM_BYTES[dtype]))
-        return LoadFacts(options.parameters, dict(self._memory.weights), dtype)
+        return LoadFacts(options.parameters, dict(self._memory.weights), dtype, placement.slots)
 
     def memory(self) -> dict[str, DeviceMemory]:
         return self._memory.report()

@@ -1,14 +1,17 @@
 """Runs any vision-language model that transformers can run, our own CogVLM among them, in this process.
 
 Owns the order of things: fetch, load, prove, warm up, answer. One thread generates, always the same one, so that the
-CPU's thread pool is made once; the caller's thread yields what comes out. Knows nothing of pipes and replicas.
+CPU's thread pool is made once; the callers' threads, one an answer, prepare what it reads and yield what comes out.
+Knows nothing of pipes and replicas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,16 @@ import torch
 
 from demo.backends import hub, loading, memory, proving
 from demo.backends.base import Finish, LoadFacts, Progress
+from demo.backends.choosing import Chooser
+from demo.backends.forwards import Forwards
 from demo.backends.parking import Garage
-from demo.backends.prompting import Prompter
+from demo.backends.prompting import Prompter, end_of_pictures
+from demo.backends.rehearsing import Truth, rehearse
+from demo.backends.rolling import LEAST_SHARED, Rolling, Row
+from demo.backends.slots import SlotCache
 from demo.backends.spreading import input_device
 from demo.backends.streaming import (
+    Outlet,
     Tap,
     TextDecoder,
     end_tokens,
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
     from demo.catalog import ModelSpec
 
 WARM_UP_TOKENS = 4
+WARM_UP_QUESTIONS = ("What is in the picture?", "What is in the picture? And where is it?")
 WARM_UP_SIDE_PX = 64
 SMALL_MODEL = 2_000_000_000  # parameters; on a CPU a larger one is warmed up without a picture, which takes minutes
 
@@ -65,32 +75,36 @@ class HFBackend:
         facts = proving.facts(loaded.model)
         progress("warming up", None)
         with memory.refusals_explained(placement):
-            self._warm_up(spec, facts)
-        return facts
+            truths = self._warm_up(spec, facts)
+            self._rolling = self._rehearsed(truths, placement)
+        return replace(facts, slots=placement.slots if self._rolling else 1)
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         if self._garage.is_parked:
             raise RuntimeError("the model is parked: its weights are not on the card")
-        tap = Tap(TextDecoder(self._tokenizer, self._hidden), cancelled)
+        outlet = self._outlet(cancelled)
         inputs = self._prompter.prepare(request.messages)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
-        job = self._start(inputs, request.sampling, room, tap)
+        if self._rolling is None:
+            self._thread.submit(self._generate, inputs, request.sampling, room, outlet)
+        else:
+            self._rolling.submit(self._row(inputs, request.messages, request.sampling, room, outlet))
         try:
-            yield from tap
-            job.result()  # raises what generate() raised
+            yield from outlet
         finally:
-            tap.close()
-            wait([job])
-        if rest := tap.rest():
+            outlet.close()
+        if rest := outlet.rest():
             yield rest
-        reason = tap.reason(end_tokens(self._settings))
-        yield Finish(reason, Usage(num_prompt, tap.num_tokens, tap.first_token_s, tap.elapsed_s))
+        reason = outlet.reason(end_tokens(self._settings))
+        yield Finish(reason, Usage(num_prompt, outlet.num_tokens, outlet.first_token_s, outlet.elapsed_s))
 
     def memory(self) -> dict[str, DeviceMemory]:
         return memory.held((*self._devices, "cpu") if self._garage.has_copy else self._devices)
 
     def park(self) -> None:
+        if self._rolling is not None:
+            self._rolling.forget()
         self._garage.park()
 
     def resume(self) -> None:
@@ -99,13 +113,21 @@ class HFBackend:
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _start(self, inputs: Any, sampling: Sampling, room: int, tap: Tap) -> Future[None]:
-        job = self._thread.submit(self._generate, inputs, sampling, room, tap)
-        job.add_done_callback(lambda _: tap.finish())  # after an error too, else the reader would wait for ever
-        return job
+    def _outlet(self, cancelled: Callable[[], bool]) -> Outlet:
+        return Outlet(TextDecoder(self._tokenizer, self._hidden), cancelled)
+
+    # --- an answer of its own, where the model cannot answer several at a time
+
+    def _generate(self, inputs: Any, sampling: Sampling, room: int, outlet: Outlet) -> None:
+        try:
+            self._generate_into(inputs, sampling, room, Tap(outlet))
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            outlet.finish(error)
+        else:
+            outlet.finish()
 
     @torch.inference_mode()
-    def _generate(self, inputs: Any, sampling: Sampling, room: int, tap: Tap) -> None:
+    def _generate_into(self, inputs: Any, sampling: Sampling, room: int, tap: Tap) -> None:
         _seed(sampling.seed)
         settings = settings_for(sampling, self._settings, max_new_tokens=room)
         inputs = self._placed(inputs)
@@ -114,24 +136,61 @@ class HFBackend:
     def _placed(self, inputs: Any) -> Any:
         return inputs.to(input_device(self._model), dtype=self._model.dtype)  # only floats change their dtype
 
-    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> None:
-        """Answer a tiny question: the first user is then served like the tenth, and the numbers have proved sound."""
+    # --- an answer among others
+
+    def _row(self, inputs: Any, messages: Sequence[Message], sampling: Sampling, room: int, outlet: Outlet) -> Row:
+        settings = settings_for(sampling, self._settings, max_new_tokens=room)
+        return Row(
+            inputs,
+            lambda prompt: Chooser(self._model, settings, prompt, sampling.seed),
+            room,
+            outlet,
+            pictures=tuple(_fingerprint(picture) for picture in self._prompter.kept(messages)),
+            seen_until=end_of_pictures(inputs, self._model.config),
+        )
+
+    # --- the first questions, asked before any user's
+
+    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> list[Truth]:
+        """Answer tiny questions: the first user is then served like the tenth, and the numbers have proved sound."""
         with_picture = facts.parameters < SMALL_MODEL or "cpu" not in facts.resident_bytes
         pictures = (_grey_picture(),) if with_picture or spec.traits.needs_picture else ()
-        question = Message("user", "What is in the picture?", pictures)
-        inputs = self._prompter.prepare([question])
-        if not self._thread.submit(self._has_sound_logits, inputs).result():
+        truths = [self._truth(Message("user", question, pictures)) for question in WARM_UP_QUESTIONS]
+        # a vocabulary may be padded with -inf by design: the best score has to be a number, and NaN is the best of any
+        if not all(bool(truth.scores.amax(dim=-1).isfinite().all()) for truth in truths):
             remedy = "Try --dtype bfloat16 or float32; if that does not help, the weights are damaged."
             raise BrokenCheckpoint("The model computes numbers that are not finite", value=spec.name, remedy=remedy)
+        return truths
+
+    def _truth(self, question: Message) -> Truth:
+        inputs = self._prompter.prepare([question])
+        found = self._thread.submit(self._generated, inputs).result()
+        tokens = found.sequences[0, -len(found.logits) :]
+
+        def make_row() -> Row:
+            return self._row(inputs, [question], Sampling(), len(tokens), self._outlet(lambda: False))
+
+        return Truth(make_row, tokens, torch.cat(found.logits).float())
 
     @torch.inference_mode()
-    def _has_sound_logits(self, inputs: Any) -> bool:
+    def _generated(self, inputs: Any) -> Any:
         settings = settings_for(Sampling(), self._settings, max_new_tokens=WARM_UP_TOKENS)
         settings.output_logits = settings.return_dict_in_generate = True
-        inputs = self._placed(inputs)
-        found = self._model.generate(**inputs, generation_config=settings)
-        # a vocabulary may be padded with -inf by design: the best score has to be a number, and NaN is the best of any
-        return all(bool(torch.isfinite(step.max())) for step in found.logits)
+        return self._model.generate(**self._placed(inputs), generation_config=settings)
+
+    def _rehearsed(self, truths: Sequence[Truth], placement: Placement) -> Rolling | None:
+        """What answers several at a time; None where the model cannot."""
+        if not Forwards.suit(self._model):
+            return None
+        cache = SlotCache(max(2, placement.slots), placement.context)
+        forwards = Forwards(self._model, cache)
+        make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
+        ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)
+        cache.release()
+        if not ability.in_batch:
+            return None
+        cache.num_slots = placement.slots
+        return make(least_shared=LEAST_SHARED if ability.reuses else None)
 
 
 def _settled(spec: ModelSpec, directory: Path) -> ModelSpec:
@@ -176,6 +235,11 @@ def _seed(seed: int | None) -> None:
         torch.seed()  # else a request after a seeded one would repeat itself as well
     else:
         torch.manual_seed(seed)
+
+
+def _fingerprint(picture: Picture) -> bytes:
+    size = f"{picture.size.width}x{picture.size.height} ".encode()
+    return hashlib.blake2b(size + picture.rgb, digest_size=16).digest()
 
 
 def _grey_picture() -> Picture:

@@ -8,7 +8,7 @@ pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -42,7 +42,7 @@ class Prompter:
     def prepare(self, messages: Sequence[Message]) -> Any:
         """The model's input (a mapping of tensors with one row) for a conversation that ends with the user's turn."""
         self._refuse_at_a_glance(messages)
-        pictures = self._kept_pictures(messages)
+        pictures = {id(picture) for picture in self.kept(messages)}
         turns = [self._turn(message, pictures) for message in messages]
         try:
             if getattr(self._processor, "chat_template", None) is None:
@@ -83,10 +83,10 @@ class Prompter:
         remedy = "Ask a shorter question, start a new conversation, or start the demo with a larger --context."
         return ContextTooLong(what, value=value, remedy=remedy)
 
-    def _kept_pictures(self, messages: Sequence[Message]) -> set[int]:
-        """The newest pictures, as many as the model takes, by identity."""
+    def kept(self, messages: Sequence[Message]) -> list[Picture]:
+        """The pictures that the model is shown, in their order: the newest, as many as it takes."""
         pictures = [picture for message in messages for picture in message.pictures]
-        return {id(picture) for picture in pictures[len(pictures) - min(len(pictures), self._spec.max_pictures) :]}
+        return pictures[len(pictures) - min(len(pictures), self._spec.max_pictures) :]
 
     def _turn(self, message: Message, kept: set[int]) -> dict[str, Any]:
         images = [{"type": "image", "image": self._image(p)} for p in message.pictures if id(p) in kept]
@@ -128,6 +128,16 @@ def special_words(processor: Any) -> frozenset[str]:
     # Florence-2's processor makes tasks of certain words; a question that holds one is an error to it
     tasks = {task for name, value in vars(processor).items() if name.startswith("task_prompts_") for task in value}
     return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places, *tasks} if len(word) > 1)
+
+
+def end_of_pictures(inputs: Mapping[str, Any], config: Any) -> int | None:
+    """How many of a prompt's tokens there are up to the end of its last picture; None if that cannot be told."""
+    ids, types = inputs["input_ids"], inputs.get("mm_token_type_ids")  # (1, T)
+    places = types if types is not None else ids == getattr(config, "image_token_id", -1)
+    found = places[0].nonzero()
+    if len(found):
+        return int(found[-1]) + 1
+    return None if "pixel_values" in inputs else 0
 
 
 def box_words(words: frozenset[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The way of an answer out of `generate()`: token by token, as whole characters, until it is told to stop.
+"""The way of an answer out of a model: token by token, as whole characters, until it is told to stop.
 
 Owns the incremental decoding, the queue between the generating thread and the reader, and the translation of sampling
 settings. Knows nothing of loading and prompts. Seconds end in ``_s`` and count from the request.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import queue
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -87,10 +88,10 @@ def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True) -> frozenset[int]
     return frozenset(token for token, word in special.items() if not (keeps_boxes and BOX_SYNTAX.match(word)))
 
 
-class Tap(BaseStreamer):  # type: ignore[misc]
-    """Between `generate()`, which runs in a thread and calls `put` and the tap itself, and the one who iterates.
+class Outlet:
+    """One answer between the thread that generates it and the one who iterates over its text.
 
-    As a stopping criterion it is asked once a token, so that a cancel takes effect with the next one.
+    The generating side adds tokens and asks `should_stop` between two of them; the reading side may leave at any time.
     """
 
     def __init__(self, decoder: TextDecoder, cancelled: Callable[[], bool]) -> None:
@@ -98,18 +99,17 @@ class Tap(BaseStreamer):  # type: ignore[misc]
         self._cancelled = cancelled
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._started_s = time.perf_counter()
-        self._is_prompt = True  # the first thing put is the prompt
+        self._has_ended = threading.Event()
+        self._error: BaseException | None = None
         self._is_closed = False
         self.was_cancelled = False
         self.num_tokens = 0
         self.last_token = -1
         self.first_token_s = 0.0
 
-    def put(self, value: torch.Tensor) -> None:
-        if self._is_prompt:
-            self._is_prompt = False
-            return
-        token = int(value)  # (1,)
+    # --- the generating side
+
+    def add(self, token: int) -> None:
         if not self.num_tokens:
             self.first_token_s = self.elapsed_s
         self.num_tokens += 1
@@ -117,29 +117,35 @@ class Tap(BaseStreamer):  # type: ignore[misc]
         if piece := self._decoder.add(token):
             self._pieces.put(piece)
 
-    def end(self) -> None:
-        """Called by `generate()` when all is well; `finish` serves that case and the others."""
+    @property
+    def should_stop(self) -> bool:
+        """Whether the answer was cancelled, or nobody reads it any more."""
+        self.was_cancelled = self.was_cancelled or self._cancelled()
+        return self.was_cancelled or self._is_closed
 
-    def finish(self) -> None:
+    def finish(self, error: BaseException | None = None) -> None:
         """No more will come, for whatever reason."""
+        self._error = error
+        self._has_ended.set()
         self._pieces.put(None)
 
-    def close(self) -> None:
-        """The reader has left: stop with the next token."""
-        self._is_closed = True
-
-    def __call__(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
-        self.was_cancelled = self.was_cancelled or self._cancelled()
-        stop = self.was_cancelled or self._is_closed
-        return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
-
-    def rest(self) -> str:
-        """Text held back until now; to be asked for when the generating thread has ended."""
-        return self._decoder.rest()
+    # --- the reading side
 
     def __iter__(self) -> Iterator[str]:
+        """Pieces of text as they come; then raises what ended the answer, if it was an error."""
         while (piece := self._pieces.get()) is not None:
             yield piece
+        if self._error is not None:
+            raise self._error
+
+    def rest(self) -> str:
+        """Text held back until now; to be asked for when the answer has ended."""
+        return self._decoder.rest()
+
+    def close(self) -> None:
+        """Leave: the answer stops with its next token. Waits for that."""
+        self._is_closed = True
+        self._has_ended.wait()
 
     @property
     def elapsed_s(self) -> float:
@@ -149,6 +155,26 @@ class Tap(BaseStreamer):  # type: ignore[misc]
         if self.was_cancelled:
             return "cancelled"
         return "stop" if self.last_token in end_tokens else "length"
+
+
+class Tap(BaseStreamer):  # type: ignore[misc]
+    """Lets `generate()` fill an outlet: as its streamer, and as its stopping criterion, which is asked once a token."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._is_prompt = True  # the first thing put is the prompt
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._is_prompt:
+            self._outlet.add(int(value))  # (1,)
+        self._is_prompt = False
+
+    def end(self) -> None:
+        """Called by `generate()` when all is well; whoever called that tells the outlet, then and otherwise."""
+
+    def __call__(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        stop = self._outlet.should_stop
+        return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
 
 def neutral_settings(model: Any, tokenizer: Any) -> GenerationConfig:

@@ -47,10 +47,13 @@ def unpacked_bytes(shape: Shape, dtype: str) -> int:
     return shape.hidden * max(shape.intermediate, fused) * ITEM_BYTES[dtype]
 
 
-def logits_bytes(shape: Shape) -> int:
-    """Scores of the vocabulary in float32 and what choosing a token makes of them; on the device of the head."""
+def logits_bytes(shape: Shape, slots: int = 1) -> int:
+    """Scores of the vocabulary in float32 and what choosing a token makes of them; on the device of the head.
+
+    Of every answer that is made at a time its own, and what choosing takes for one of them after the other.
+    """
     beside = 0 if shape.keeps_one_logit else shape.context - 1
-    return shape.vocabulary * FLOAT * (WORDS_PER_SCORE + 2 * beside)  # of every position: as computed, and upcast
+    return shape.vocabulary * FLOAT * (WORDS_PER_SCORE + slots - 1 + 2 * beside)  # of every position: computed, upcast
 
 
 def _pixels(shape: Shape, dtype: str) -> int:

@@ -69,8 +69,8 @@ class OpenAnswers:
         self._lock = threading.Lock()  # held for a few lines only, never while waiting
         self._by_id: dict[str, Answer] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_id)
+    def __len__(self) -> int:
+        return len(self._by_id)
 
     def add(self, answer: Answer) -> None:
         request_id = answer.request.request_id

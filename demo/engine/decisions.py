@@ -93,6 +93,7 @@ def made_plan(
         reserve_bytes=tried.load.reserve,
         replicas=tuple(replicas),
         context=model.shape.context,
+        slots=model.slots(flags.slots),
         shortfall_bytes=short,
         tried=tried,
         attn=flags.attn,
@@ -141,6 +142,7 @@ def unmeasured_plan(name: str, site: Site, flags: Flags) -> Plan:
         reserve_bytes=RESERVE_BYTES[kind],
         replicas=replicas,
         context=flags.context or 0,
+        slots=flags.slots or 1,
         arithmetic=unmeasured(name, places),
         attn=flags.attn,
     )

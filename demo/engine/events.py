@@ -58,6 +58,7 @@ class LoadReport:
     dtype: str
     seconds_s: float
     loads: int = 1  # how often this process has loaded weights; anything but 1 is a defect
+    slots: int = 1  # how many answers it makes at a time
 
 
 @dataclass(frozen=True, slots=True)

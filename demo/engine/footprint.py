@@ -40,6 +40,7 @@ __all__ = [
 BYTES_PER_WEIGHT: Mapping[str, float] = {"int8": 1.0, "int4": 0.5 + 4 / 64}
 BYTES_PER_ROW: Mapping[str, int] = {"int8": 4, "int4": 0}
 FAKE_LAYERS = 8
+MOST_SLOTS = 64
 # An outline with that many times more or fewer numbers than are stored is that of another model. Smaller differences
 # are weights that a file holds twice, or that the model computes itself.
 MOST_APART = 1.5
@@ -58,6 +59,8 @@ class ModelFootprint:
     shape: Shape = field(default_factory=Shape)
     modules: tuple[Module, ...] = ()  # in the order they compute; empty where only the sum is known
     is_quantized: bool = False  # the checkpoint is quantized already, and is loaded as it is
+    most_slots: int = MOST_SLOTS  # answers that it can make at a time
+    auto_slots: int = MOST_SLOTS  # of them, as many as are worth their memory where nobody says how many
 
     def weights_bytes(self, dtype: str, quantization: str = "none") -> int:
         """All weights; where only the sum is known, as large as without quantization."""
@@ -78,6 +81,10 @@ class ModelFootprint:
         per_token = 2 * (self.shape.layers if layers is None else layers) * self.shape.kv_width * ITEM_BYTES[dtype]
         return per_token * self.shape.context * slots
 
+    def slots(self, wanted: int | None) -> int:
+        """How many of the answers that are wanted at a time it can make; one where that is yet to be decided."""
+        return 1 if self.shape.answers_alone else min(wanted or 1, self.most_slots)
+
     def vision_activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
         """What the device of the vision tower needs while pictures are read, for one conversation."""
         return activations.vision_bytes(self.shape, dtype, attn)
@@ -87,14 +94,14 @@ class ModelFootprint:
         unpacked = 0 if quantization == "none" else activations.unpacked_bytes(self.shape, dtype)
         return activations.prefill_bytes(self.shape, dtype, attn) + unpacked
 
-    def logits_bytes(self) -> int:
-        """What the device of the head needs to choose a token."""
-        return activations.logits_bytes(self.shape)
+    def logits_bytes(self, slots: int = 1) -> int:
+        """What the device of the head needs to choose a token of each answer."""
+        return activations.logits_bytes(self.shape, slots)
 
-    def activation_bytes(self, dtype: str, attn: str = "sdpa", quantization: str = "none") -> int:
+    def activation_bytes(self, dtype: str, attn: str = "sdpa", quantization: str = "none", *, slots: int = 1) -> int:
         """On one device that holds the whole model: the larger of the two peaks, which do not meet, and the scores."""
         prefill = self.prefill_activation_bytes(dtype, attn, quantization)
-        return max(self.vision_activation_bytes(dtype, attn), prefill) + self.logits_bytes()
+        return max(self.vision_activation_bytes(dtype, attn), prefill) + self.logits_bytes(slots)
 
 
 def measure(spec: ModelSpec, *, outline: bool = False) -> ModelFootprint | str:
@@ -147,7 +154,7 @@ def _of_fake(spec: ModelSpec) -> ModelFootprint:
     parameters = int(told) if told.isdecimal() else 0
     sizes = _shares(parameters, [1] * FAKE_LAYERS) if parameters else []
     modules = tuple(Module(f"layers.{index}", "layer", floats=size) for index, size in enumerate(sizes))
-    return ModelFootprint(spec.name, parameters, stored_dtype="float32", modules=modules)
+    return ModelFootprint(spec.name, parameters, stored_dtype="float32", modules=modules, auto_slots=1)
 
 
 def _footprint(

@@ -50,6 +50,7 @@ class Pipeline:
     vision: int  # activations of the vision tower, of the prefill of the planned context, and the logits
     prefill: int
     logits: int
+    growing: int  # of the KV cache what one conversation takes, where all layers are
     _weights: tuple[int, ...] = field(init=False, repr=False)  # sums over the parts before each
     _layers: tuple[int, ...] = field(init=False, repr=False)
     _heads: tuple[int, ...] = field(init=False, repr=False)
@@ -75,9 +76,13 @@ class Pipeline:
         return Load(
             weights=self._weights[stop] - self._weights[start],
             kv_cache=kv_cache,
-            activations=_held(kv_cache, self.prefill, tower) + logits + self.parts[start].staging,
+            activations=_held(self._growing(kv_cache), self.prefill, tower) + logits + self.parts[start].staging,
             reserve=RESERVE_BYTES["cuda"],
         )
+
+    def _growing(self, kv_cache: int) -> int:
+        """One conversation's part of the KV cache of some layers."""
+        return kv_cache * self.growing // max(1, self.whole.kv_cache)
 
     def furthest(self, start: int, capacity: int) -> int:
         """Where the longest stretch from ``start`` ends that takes no more than ``capacity``."""
@@ -110,7 +115,8 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
     """A model's pipeline; a single part where its modules are not known."""
     count = sum(module.kind == "layer" for module in model.modules)
     whole = whole_load(model, dtype, flags, "cuda")
-    kv_cache = tuple(model.kv_cache_bytes(dtype, slots=flags.slots, layers=layers) for layers in range(count + 1))
+    slots = model.slots(flags.slots)
+    kv_cache = tuple(model.kv_cache_bytes(dtype, slots=slots, layers=layers) for layers in range(count + 1))
     parts = [_part(model, modules, dtype, flags) for modules in _together(model.modules)]
     if not parts:
         parts, kv_cache = [Part(("",), whole.weights)], (whole.kv_cache,)
@@ -120,20 +126,23 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         parts=tuple(parts),
         whole=whole,
         kv_cache=kv_cache,
-        vision=model.vision_activation_bytes(dtype, flags.attn) * flags.slots,
-        prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots,
-        logits=model.logits_bytes() * flags.slots,
+        vision=model.vision_activation_bytes(dtype, flags.attn),
+        prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization),
+        logits=model.logits_bytes(slots),
+        growing=model.kv_cache_bytes(dtype, slots=1),
     )
 
 
 def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Load:
-    """What a replica takes of the one device that it is on."""
-    kv_cache = model.kv_cache_bytes(dtype, slots=flags.slots)
-    activations = model.activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots
+    """What a replica takes of the one device that it is on. Prompts are read one at a time, however many the slots."""
+    slots = model.slots(flags.slots)
+    kv_cache = model.kv_cache_bytes(dtype, slots=slots)
+    activations = model.activation_bytes(dtype, flags.attn, flags.quantization, slots=slots)
     if kind == "cuda":
-        prefill = model.prefill_activation_bytes(dtype, flags.attn, flags.quantization) * flags.slots
-        tower = model.vision_activation_bytes(dtype, flags.attn) * flags.slots
-        activations = _held(kv_cache, prefill, tower) + model.logits_bytes() * flags.slots
+        prefill = model.prefill_activation_bytes(dtype, flags.attn, flags.quantization)
+        tower = model.vision_activation_bytes(dtype, flags.attn)
+        growing = model.kv_cache_bytes(dtype, slots=1)
+        activations = _held(growing, prefill, tower) + model.logits_bytes(slots)
     return Load(
         weights=model.weights_bytes(dtype, flags.quantization),
         kv_cache=kv_cache,
@@ -142,9 +151,12 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
     )
 
 
-def _held(kv_cache: int, prefill: int, tower: int) -> int:
-    """What a card's allocator holds for prefill and tower, and the gaps between them and the KV cache."""
-    gaps = (kv_cache + prefill) * GAPS[0] // GAPS[1]
+def _held(growing: int, prefill: int, tower: int) -> int:
+    """What a card's allocator holds for prefill and tower, and the gaps between them and a KV cache that grows.
+
+    Slots are taken at once and leave no gaps; a model that cannot use them lets the cache of its one answer grow.
+    """
+    gaps = (growing + prefill) * GAPS[0] // GAPS[1]
     return max(prefill + tower * TOWER_KEPT[0] // TOWER_KEPT[1], tower) + gaps
 
 

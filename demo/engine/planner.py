@@ -17,6 +17,7 @@ from demo.engine.plans import NO_FLAGS, Flags, Load, Plan, ReplicaPlan, Suggesti
 from demo.engine.site import Site, grid, site_of
 from demo.engine.suggestions import suggest
 from demo.engine.together import capped, fitting_plans, refusals
+from demo.engine.widening import widened
 from demo.engine.words import gib, remedy
 from demo.errors import DoesNotFit
 
@@ -75,6 +76,8 @@ def assess_together(
     site = site_of(devices, flags)
     sized = [model for model in models if not isinstance(model, str)]
     decided = _decide(sized, devices, site, flags) if sized else ()
+    if flags.slots is None and all(plan_.fits for plan_ in decided):
+        decided = _widened(sized, decided, site, flags)
     left = site.without(replica.devices for plan_ in decided for replica in plan_.replicas)
     known = iter(decided)
     plans = [unmeasured_plan(model, left, flags) if isinstance(model, str) else next(known) for model in models]
@@ -103,6 +106,13 @@ def _decide(models: Sequence[ModelFootprint], devices: Sequence[Device], site: S
         found or _advised([refusal(model, site, flags)], [model], devices, flags)[0]
         for model, found in zip(models, alone)
     )
+
+
+def _widened(models: Sequence[ModelFootprint], plans: Sequence[Plan], site: Site, flags: Flags) -> tuple[Plan, ...]:
+    def attempt(models: Sequence[ModelFootprint], slots: int) -> Sequence[Plan] | None:
+        return _attempt(models, site, replace(flags, slots=slots))
+
+    return tuple(widened(models, plans, attempt, on_cpu=not site.cards))
 
 
 def _attempt(

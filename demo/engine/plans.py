@@ -24,7 +24,7 @@ class Flags:
     dtype: str = "auto"
     quantization: str = "none"
     offload: bool = False
-    slots: int = 1  # answers at a time in one replica
+    slots: int | None = 1  # answers at a time in one replica; None: as many as there is room for beside the weights
     context: int | None = None  # tokens planned for; None: the model's, or 8192 where that is less
     swap: bool = False
     attn: str = "sdpa"
@@ -38,6 +38,7 @@ class Flags:
             dtype=config.dtype,
             quantization=config.quantize,
             offload=config.offload,
+            slots=config.slots,
             context=config.context,
             swap=config.swap,
         )
@@ -127,6 +128,7 @@ class Plan:
     tried: ReplicaPlan | None = None  # the first replica; of a refusal, how it would lie on devices with the shortfall
     can_split: bool = True  # whether the model's parts are known
     takes_turns: bool = False  # it holds its cards only while it answers; in between its weights are in main memory
+    slots: int = 1  # answers that each replica has room for at a time; ``context`` is that of one
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--plan --json`` prints."""
@@ -138,6 +140,7 @@ class Plan:
             "shortfall_bytes": self.shortfall_bytes,
             "suggestions": [{"flags": s.flags, "fits": s.fits, "bytes": s.bytes} for s in self.suggestions],
             "context": self.context,
+            "slots": self.slots,
             "takes_turns": self.takes_turns,
             "arithmetic": self.arithmetic,
         }
@@ -155,4 +158,5 @@ class Plan:
             planned=chosen.weights,
             caps=chosen.caps,
             context=self.context or None,
+            slots=self.slots,
         )

@@ -24,9 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class Pool:
-    def __init__(self, replicas: Sequence[ProcessReplica], *, slots: int = 1) -> None:
+    def __init__(self, replicas: Sequence[ProcessReplica]) -> None:
         self.replicas = tuple(replicas)
-        self._slots = slots
         self._lock = threading.Lock()
         self._waiters: deque[Lease] = deque()
         self._leased = [0] * len(self.replicas)
@@ -42,7 +41,8 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        return len(self.replicas) * self._slots
+        """How many answers can be made at a time; before the models are loaded, as many as are planned for."""
+        return sum(replica.slots for replica in self.replicas)
 
     @property
     def waiting(self) -> int:
@@ -138,7 +138,7 @@ class Pool:
     def _least_busy(self) -> int | None:
         if self._is_closed or self._quota == 0:
             return None
-        free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < self._slots]
+        free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < r.slots]
         return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)
 
     def _tell_failures(self) -> None:

@@ -69,8 +69,9 @@ class ProcessReplica:
         devices = tuple(sorted(set(job.placement.device_map.values())))
         planned, weights = dict(job.planned), dict(job.placement.planned)
         self._snapshot = ReplicaSnapshot(
-            replica_id, job.spec.name, "starting", "", None, devices, planned, weights, takes_turns=job.takes_turns
-        )
+            replica_id, job.spec.name, "starting", "", None, devices, planned, weights,
+            takes_turns=job.takes_turns, slots=job.placement.slots,
+        )  # fmt: skip
         self._load_error = ""  # of the process that runs now, where a restart might help
         self._answers = OpenAnswers()
         self._process: WorkerProcess | None = None  # there while it is ready
@@ -89,6 +90,11 @@ class ProcessReplica:
     @property
     def model(self) -> str:
         return self._job.spec.name
+
+    @property
+    def slots(self) -> int:
+        """How many answers it makes at a time: as planned, once it is loaded as the model can."""
+        return self._snapshot.slots
 
     @property
     def is_ready(self) -> bool:
@@ -128,8 +134,8 @@ class ProcessReplica:
         return self._restarts.failure
 
     def snapshot(self) -> ReplicaSnapshot:
-        snapshot = self._snapshot
-        return replace(snapshot, state="busy") if snapshot.state == "idle" and self._answers else snapshot
+        snapshot, running = self._snapshot, len(self._answers)
+        return replace(snapshot, state="busy", running=running) if snapshot.state == "idle" and running else snapshot
 
     def open(self, request: GenerateRequest, *, on_end: Callable[[], None]) -> Answer:
         """Send a request to the worker; never waits for it."""
@@ -286,6 +292,7 @@ class ProcessReplica:
             self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
+            facts["slots"] = report.slots
             self._set(state="idle", detail="", fraction=None, load_s=report.seconds_s, **facts)
         elif isinstance(event, Parked):
             self._is_moving = False

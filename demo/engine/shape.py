@@ -13,6 +13,7 @@ TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
 PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
 COGVLM_MARKS = 2  # tokens before and after a picture
+ENCODERS = ("florence2", "kosmos-2", "kosmos-2.5", "pix2struct", "vision-encoder-decoder")
 ROUTED = (
     "cogvlm",
     "cogvlm2",
@@ -56,6 +57,7 @@ class Shape:
     has_experts: bool = False  # picture tokens and words go through weights of their own (CogVLM)
     is_any_size: bool = False  # pictures keep their shape: patches of all of them are one sequence
     keeps_one_logit: bool = True  # generation computes scores for the last position only
+    answers_alone: bool = False  # it remembers more of a conversation than keys and values, or not all of these
 
     @property
     def pictures(self) -> int:
@@ -113,7 +115,14 @@ def shape_of(
         has_experts=has_experts,
         is_any_size=bool(patch) and not side,
         keeps_one_logit=keeps_one_logit,
+        answers_alone=_answers_alone(config, text),
     )
+
+
+def _answers_alone(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether several conversations cannot share a forward: see `demo.backends.slots`, which asks the model itself."""
+    is_encoder = bool(config.get("is_encoder_decoder")) or config.get("model_type") in ENCODERS
+    return is_encoder or any(kind != "full_attention" for kind in text.get("layer_types") or ())
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:

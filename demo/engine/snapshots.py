@@ -37,3 +37,5 @@ class ReplicaSnapshot:
     tokens_per_s: float = 0.0  # of the last answer that had any speed
     pid: int = 0  # of the process that runs now; 0 where there is none
     takes_turns: bool = False  # it holds its cards only while it answers
+    slots: int = 1  # answers at a time: as planned, and after the load as the model can
+    running: int = 0  # answers that it is making, or has yet to begin

@@ -66,12 +66,17 @@ def _sum(decision: Plan, tried: ReplicaPlan) -> str:
     numbers = f"{_count(decision.parameters or 0)} parameters in {stored}"
     parts = (
         f"weights {gib(load.weights)} ({numbers})",
-        f"KV cache {gib(load.kv_cache)} ({decision.context} tokens)",
+        f"KV cache {gib(load.kv_cache)} ({_conversations(decision)})",
         f"activations {gib(load.activations)}",
         f"reserve {gib(load.reserve)}",
     )
     where = "one device" if count == 1 else f"{count} devices"
     return f"{gib(load.total)} on {where}: {' + '.join(parts)}"
+
+
+def _conversations(decision: Plan) -> str:
+    tokens = f"{decision.context} tokens"
+    return tokens if decision.slots == 1 else f"{decision.slots} conversations of {tokens}"
 
 
 def _verdict(decision: Plan) -> str:

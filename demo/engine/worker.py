@@ -1,8 +1,8 @@
-"""The worker process: loads one model once and answers one request after the other.
+"""The worker process: loads one model once and answers as many requests at a time as the model can.
 
-Owns the process's main thread (loading, generating, changing places) and one thread that reads commands off the pipe.
-Knows nothing of other replicas. Backends are imported here only, late and by name, so that the process that serves the
-page never imports torch. The process ends when its parent does, in the middle of a token too.
+Owns the process's main thread (loading, changing places), a thread for each answer at a time, and one that reads
+commands off the pipe. Knows nothing of other replicas. Backends are imported here only, late and by name, so that the
+process that serves the page never imports torch. The process ends when its parent does, in the middle of a token too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, cast
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from demo.backends.base import Backend
     from demo.catalog import ModelSpec
 
-Order = Generate | Park | Resume  # what the main thread does, one after the other
+Order = Generate | Park | Resume  # what the main thread does, or hands on, one after the other
 BACKENDS = {"hf": "demo.backends.hf:HFBackend", "fake": "demo.backends.fake:FakeBackend"}
 # Where torchao is installed transformers imports it at every start, and it warns of kernels that are for other cards.
 HUSHED = ("torchao", "torch.utils._pytree")
@@ -144,13 +145,14 @@ class Sender:
 
 
 class Host:
-    """The main thread's work: one model, loaded once, that answers, parks and resumes as it is told."""
+    """One model, loaded once, that answers, parks and resumes as it is told."""
 
     def __init__(self, job: WorkerJob, inbox: Inbox, sender: Sender) -> None:
         self._job = job
         self._inbox = inbox
         self._sender = sender
         self._loads = 0
+        self._lock = threading.Lock()  # guards the next two
         self._told: dict[str, DeviceMemory] = {}
         self._told_s = 0.0
 
@@ -164,7 +166,7 @@ class Host:
 
     def obey(self, command: Order) -> None:
         if isinstance(command, Generate):
-            self._answer(command.request)
+            self._answers.submit(self._answer, command.request)
         else:
             self._move(command)
 
@@ -178,9 +180,11 @@ class Host:
         self._backend = _backend(job.spec.backend)
         self._loads += 1
         facts = self._backend.load(job.spec, job.placement, lambda stage, fraction: send(Loading(stage, fraction)))
+        self._answers = ThreadPoolExecutor(facts.slots, "answer")
         seconds_s = time.monotonic() - started_s
         self._tell_memory()
-        send(Ready(LoadReport(facts.parameters, facts.resident_bytes, facts.dtype, seconds_s, self._loads)))
+        report = LoadReport(facts.parameters, facts.resident_bytes, facts.dtype, seconds_s, self._loads, facts.slots)
+        send(Ready(report))
 
     def _answer(self, request: GenerateRequest) -> None:
         """Generate one answer; whatever goes wrong becomes a `Failed`, and the worker goes on."""
@@ -225,11 +229,12 @@ class Host:
 
     def _tell_memory(self, *, at_most_every_s: float = 0.0) -> None:
         """Tell it before what it belongs to, so that whoever sees the answer's end sees its memory; peaks always."""
-        held = self._backend.memory()
-        has_grown = any(id not in self._told or held[id].peak > self._told[id].peak for id in held)
-        if has_grown or time.monotonic() - self._told_s >= at_most_every_s:
-            self._told, self._told_s = held, time.monotonic()
-            self._sender.send(Memory(held))
+        with self._lock:
+            held = self._backend.memory()
+            has_grown = any(id not in self._told or held[id].peak > self._told[id].peak for id in held)
+            if has_grown or time.monotonic() - self._told_s >= at_most_every_s:
+                self._told, self._told_s = held, time.monotonic()
+                self._sender.send(Memory(held))
 
 
 def _backend(name: str) -> Backend:

@@ -290,7 +290,7 @@ def test_a_cancel_takes_effect_within_two_tokens(backend):
 
     _, finish = ask(backend, never=cancelled, max_new_tokens=200)
     assert finish.reason == "cancelled"
-    assert 4 <= finish.usage.completion_tokens <= 5
+    assert 3 <= finish.usage.completion_tokens <= 4  # it is asked before the prompt is read, too
     assert ask(backend)[1].reason == "length"
 
 

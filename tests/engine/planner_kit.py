@@ -110,7 +110,7 @@ def blocks_of(footprint):
 
 
 def with_gaps(kv_cache, prefill, tower=0):
-    """What a card's allocator holds for a conversation besides its KV cache and its scores."""
+    """What a card's allocator holds besides the KV cache and the scores, for the one conversation that is read."""
     return max(prefill + 4 * tower // 5, tower) + 2 * (kv_cache + prefill) // 5
 
 
@@ -123,12 +123,11 @@ def cost(footprint, modules, flags):
     if any(m.kind == "embedding" for m in modules):  # in the first part, which reads the pictures
         tower = footprint.vision_activation_bytes(dtype, flags.attn)
     if any(m.kind == "head" for m in modules):
-        scores = footprint.logits_bytes()
+        scores = footprint.logits_bytes(flags.slots)
     weights = sum(footprint.bytes_of(m, dtype, flags.quantization) for m in modules)
     layers = sum(m.kind == "layer" for m in modules)
-    kv_cache = footprint.kv_cache_bytes(dtype, slots=flags.slots, layers=layers)
-    talk = kv_cache + with_gaps(kv_cache, prefill * flags.slots, tower * flags.slots) + scores * flags.slots
-    return weights + talk + ON_CARD
+    kv_cache, growing = (footprint.kv_cache_bytes(dtype, slots=n, layers=layers) for n in (flags.slots, 1))
+    return weights + kv_cache + with_gaps(growing, prefill, tower) + scores + ON_CARD
 
 
 def splits(footprint, cards, flags):

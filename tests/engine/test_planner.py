@@ -473,10 +473,13 @@ def test_a_configuration_becomes_flags():
         dtype="float16",
         quantize="int8",
         offload=True,
+        slots=3,
         context=9,
         swap=True,
     )
-    assert Flags.of(config) == Flags("single", (1,), {1: 5}, "float16", "int8", offload=True, context=9, swap=True)
+    expected = Flags("single", (1,), {1: 5}, "float16", "int8", offload=True, slots=3, context=9, swap=True)
+    assert Flags.of(config) == expected
+    assert Flags.of(EngineConfig()).slots is None
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def start():
     replicas = []
 
     def build(*names, slots=1):
-        jobs = [WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"})) for name in names]
-        pool = Pool([ProcessReplica(index, job, restart=QUICK) for index, job in enumerate(jobs)], slots=slots)
+        jobs = [WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"}, slots=slots)) for name in names]
+        pool = Pool([ProcessReplica(index, job, restart=QUICK) for index, job in enumerate(jobs)])
         replicas.extend(pool.replicas)
         for replica in pool.replicas:
             replica.start(on_change=pool.refresh)
@@ -93,13 +93,22 @@ def test_those_who_wait_are_told_when_the_last_replica_has_failed(start):
         list(stream(pool))
 
 
-def test_a_replica_with_two_slots_takes_two_requests(start):
-    pool = start("fake?deaf_s=1&tokens=1", slots=2)
+def test_a_replica_with_two_slots_answers_two_requests_at_a_time(start):
+    pool = start("fake?token_s=0.05&tokens=2000", slots=2)
     assert ready(pool)
     assert pool.capacity == 2
-    streams = [stream(pool), stream(pool), stream(pool)]
-    assert [first(each, Ping).state for each in streams] == ["working", "working", "queued"]  # the worker queues one
-    assert all(text_of(each) for each in streams)
+    one, two, three = stream(pool), stream(pool), stream(pool)
+    assert first(one, Token)
+    assert first(two, Token)
+    assert first(one, Token)
+    assert first(three, Ping).state == "queued"
+    assert pool.replicas[0].snapshot().running == 2
+    one.close()
+    assert first(three, Token)
+    assert first(two, Token)
+    for each in (two, three):
+        each.close()
+    assert until(lambda: states(pool) == ["idle"])
 
 
 def test_a_lease_that_is_left_unused_frees_its_slot(start):

@@ -1,0 +1,102 @@
+"""One model's two kinds of forward: a conversation's prompt into its slot, and one more token of each of several.
+
+Owns what a forward is given, which is what `generate()` would give it, and which models this works for. Knows nothing
+of requests and of what is chosen. Shapes: B answers, T tokens, V vocabulary; positions are (…, B, T), because some
+models count places along several axes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from demo.backends.slots import SlotCache, can_be_slots
+from demo.backends.spreading import input_device
+
+# Of a prompt whose first part is in the slot already, pictures among it, only these are given again
+TEXT_INPUTS = ("attention_mask", "token_type_ids", "mm_token_type_ids")
+MASKED = ("sdpa", "eager")  # ways to attend that take a mask of any shape
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a prompt led to: the scores (1, V) of the answer's first token, and that token's position (…, 1, 1)."""
+
+    scores: torch.Tensor
+    position: torch.Tensor
+
+
+class Forwards:
+    """Of one loaded model."""
+
+    def __init__(self, model: Any, cache: SlotCache) -> None:
+        self._model = model
+        self._cache = cache
+        self._device = input_device(model)
+        self._is_eager = _attention(model) == "eager"
+        takes = inspect.signature(model.forward).parameters
+        self._how: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "return_dict": True}
+        if "logits_to_keep" in takes:
+            self._how["logits_to_keep"] = 1
+
+    @staticmethod
+    def suit(model: Any) -> bool:
+        """Whether a model's forward can be told of positions and masks, and remembers nothing but keys and values."""
+        takes = inspect.signature(model.forward).parameters
+        return "position_ids" in takes and _attention(model) in MASKED and can_be_slots(model.config)
+
+    def placed(self, inputs: Any) -> Any:
+        """A prompt's tensors where the model takes them; only floats change their dtype."""
+        return inputs.to(self._device, dtype=self._model.dtype)
+
+    def read(self, inputs: Mapping[str, Any], slot: int, start: int = 0) -> Read:
+        """Read a prompt of one row, of which the slot holds the first ``start`` tokens already."""
+        ids = inputs["input_ids"]
+        rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+        rest.setdefault("attention_mask", torch.ones_like(ids))
+        positions = rest.pop("position_ids", None)
+        if positions is None:
+            positions = self._model._prepare_position_ids_for_generation(ids, dict(rest))
+        following = positions[..., -1:] + 1  # before the model's own preparation, which may change them in place
+        if start:
+            rest = {name: rest[name] for name in TEXT_INPUTS if name in rest}
+        self._cache.at_prompt(slot, start, ids.shape[1])
+        call = self._model.prepare_inputs_for_generation(
+            ids,
+            next_sequence_length=ids.shape[1] - start if start else None,
+            is_first_iteration=not start,
+            position_ids=positions,
+            **rest,
+            **self._how,
+        )
+        return Read(self._scores(self._model(**call)), following)
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        """One more token (B,) of each answer, at its position (…, B, 1), behind as many tokens as its slot holds: the
+        scores (B, V) of the tokens after them."""
+        width = self._cache.at_step(lengths)
+        call = self._model.prepare_inputs_for_generation(
+            tokens[:, None], position_ids=positions.clone(), attention_mask=self._mask(lengths, width), **self._how
+        )
+        return self._scores(self._model(**call))
+
+    def _mask(self, lengths: list[int], width: int) -> torch.Tensor:
+        """(B, 1, 1, C): each answer looks at its own tokens, the new one among them."""
+        last = torch.tensor(lengths, device=self._device)
+        seen = (torch.arange(width, device=self._device) <= last[:, None])[:, None, None]
+        if not self._is_eager:
+            return seen
+        dtype = self._model.dtype
+        return torch.zeros(seen.shape, dtype=dtype, device=self._device).masked_fill_(~seen, torch.finfo(dtype).min)
+
+    def _scores(self, output: Any) -> torch.Tensor:
+        last: torch.Tensor = output.logits[:, -1]  # (B, V)
+        return last.to(copy=True, dtype=torch.float32, device=self._device)
+
+
+def _attention(model: Any) -> str:
+    return str(model.config.get_text_config(decoder=True)._attn_implementation)

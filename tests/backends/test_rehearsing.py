@@ -1,0 +1,107 @@
+"""What a load finds out about answering several at a time, and what it does with a model that cannot."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from demo.backends.forwards import Forwards
+from demo.backends.hf import HFBackend
+from demo.backends.rehearsing import Ability, rehearse
+from demo.backends.rolling import Rolling
+from demo.backends.slots import SlotCache
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.types import GenerateRequest, Message, Placement, Sampling
+from tests import tinyfamilies
+from tests.backends.test_hf import picture
+from tests.tinymodels import save_llava, save_paligemma
+
+SLOTS = 3
+
+
+@pytest.fixture
+def load(tmp_path):
+    backends = []
+
+    def build(make, **placement):
+        backends.append(HFBackend())
+        directory = make(tmp_path / "model")
+        chosen = Placement({"": "cpu"}, threads=1, slots=SLOTS, **placement)
+        backends[-1].spec = resolve(ModelChoice(str(directory)))
+        backends[-1].facts = backends[-1].load(backends[-1].spec, chosen, lambda *_: None)
+        return backends[-1]
+
+    yield build
+    for backend in backends:
+        backend.close()
+
+
+def answers(backend, count=SLOTS):
+    def one(number):
+        question = Message("user", "caption en" + "!" * number, (picture(),))
+        *pieces, finish = backend.stream(
+            GenerateRequest(str(number), "chat", (question,), Sampling(max_new_tokens=9)), lambda: False
+        )
+        return "".join(pieces), finish.usage.completion_tokens
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+@pytest.mark.parametrize("make", [tinyfamilies.save_florence2, tinyfamilies.save_kosmos2], ids=["florence2", "kosmos2"])
+def test_a_model_that_cannot_answer_several_at_a_time_says_so_and_answers_one_after_the_other(load, make):
+    backend = load(make)
+    assert backend.facts.slots == 1
+    assert [tokens for _, tokens in answers(backend)] == [9] * SLOTS
+
+
+def test_a_model_whose_pictures_look_at_the_question_shares_steps_but_no_prompts(load):
+    backend = load(save_paligemma)
+    assert backend.facts.slots == SLOTS
+    assert len(set(answers(backend))) > 1
+    assert backend._rolling.num_reused == 0
+
+
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_proof_holds_in_each_dtype_and_way_to_attend(load, attn, dtype):
+    backend = load(save_llava, attn=attn, dtype=dtype)
+    assert backend.facts.slots == SLOTS
+    assert backend._rolling._least_shared is not None
+
+
+class Shortsighted(Forwards):
+    """Each answer looks at one token too few, as in a model that counts its positions in a way of its own."""
+
+    def _mask(self, lengths, width):
+        return super()._mask([length - 1 for length in lengths], width)
+
+
+@pytest.mark.parametrize(("forwards", "can"), [(Forwards, True), (Shortsighted, False)])
+def test_a_forward_that_is_wrong_in_a_batch_is_found_out(load, forwards, can):
+    backend = load(save_llava)
+    cache = SlotCache(SLOTS, None)
+
+    def make(reuses):
+        how = {"end_tokens": frozenset(), "least_shared": 1 if reuses else None}
+        return Rolling(forwards(backend._model, cache), cache, backend._thread, **how)
+
+    truths = backend._warm_up(backend.spec, backend.facts)
+    assert rehearse(make, truths, torch.float32) == Ability(can, reuses=can)
+
+
+def test_a_way_to_attend_that_takes_no_mask_is_not_tried(load):
+    backend = load(save_llava)
+    assert Forwards.suit(backend._model)
+    backend._model.config.get_text_config()._attn_implementation = "flash_attention_2"
+    assert not Forwards.suit(backend._model)
+
+
+def test_nothing_of_the_rehearsal_is_left_in_the_slots(load):
+    backend = load(save_llava)
+    assert not backend._rolling._cache.layers
+    assert backend._rolling._cache.num_slots == SLOTS
+    assert torch.is_grad_enabled()

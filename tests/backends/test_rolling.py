@@ -1,0 +1,300 @@
+"""Answers that join and leave a running batch, on tiny real models: each is what it would be alone."""
+
+from __future__ import annotations
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from demo.backends.base import Finish
+from demo.backends.hf import HFBackend
+from demo.backends.streaming import Outlet
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.errors import BrokenCheckpoint
+from demo.types import GenerateRequest, Message, Placement, Sampling
+from tests.backends.test_hf import picture
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+
+SLOTS = 4
+MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen2_5_vl": save_qwen}
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=str)
+def backend(request, tmp_path_factory):
+    directory = MAKERS[request.param](tmp_path_factory.mktemp("checkpoint") / "model")
+    backend = HFBackend()
+    facts = backend.load(resolve(ModelChoice(str(directory))), Placement({"": "cpu"}, threads=1, slots=SLOTS), _ignore)
+    assert facts.slots == SLOTS
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(autouse=True)
+def empty_slots(backend):
+    backend._rolling.forget()
+
+
+def _ignore(*_):
+    pass
+
+
+def never() -> bool:
+    return False
+
+
+def asked(question: str, shade: int = 90, **sampling) -> GenerateRequest:
+    message = Message("user", question, (picture(shade),))
+    return GenerateRequest(question, "chat", (message,), Sampling(**{"max_new_tokens": 24, **sampling}))
+
+
+def answered(backend, request, cancelled=never) -> tuple[str, Finish]:
+    *pieces, finish = backend.stream(request, cancelled)
+    return "".join(pieces), finish
+
+
+def alone(backend, request) -> str:
+    """The same through the model's own `generate()`."""
+    rolling, backend._rolling = backend._rolling, None
+    try:
+        return answered(backend, request)[0]
+    finally:
+        backend._rolling = rolling
+
+
+class Gate:
+    """Holds the forwards of a model back until it is opened, so that requests meet."""
+
+    def __init__(self, backend):
+        self.sizes: list[tuple[int, int]] = []  # rows and tokens of each forward
+        self.before = lambda: None  # called before each
+        self._opened = threading.Event()
+        layer = backend._model.get_input_embeddings()
+        self._hook = layer.register_forward_pre_hook(self._pass)
+
+    def _pass(self, _module, inputs):
+        self._opened.wait()
+        self.sizes.append(tuple(inputs[0].shape))
+        self.before()
+
+    def open(self):
+        self._opened.set()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.open()
+        self._hook.remove()
+
+
+def together(backend, requests, gate, cancelled=never):
+    """The outcome of each request, a text or an error, when all of them are there before the first forward."""
+
+    def one(request):
+        try:
+            return answered(backend, request, cancelled)[0]
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        jobs = []
+        for count, request in enumerate(requests):
+            jobs.append(pool.submit(one, request))
+            # the first is taken out of the queue at once and held back by the gate
+            while len(backend._rolling._waiting) < count or not backend._rolling._is_at_work:
+                pass
+        gate.open()
+        return [job.result() for job in jobs]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_that_come_and_go_are_each_what_they_would_be_alone(backend, seed):
+    chance = random.Random(seed)
+    requests = [
+        asked(
+            "What is this?" * chance.randint(1, 3) + str(number % 3),
+            chance.choice((90, 200)),
+            max_new_tokens=chance.randint(1, 30),
+            **chance.choice(({}, {}, {"temperature": 1.0, "seed": number}, {"repetition_penalty": 1.3})),
+        )
+        for number in range(12)
+    ]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda request: answered(backend, request)[0], requests))
+    assert found == [alone(backend, request) for request in requests]
+
+
+def test_answers_share_their_steps(backend):
+    with Gate(backend) as gate:
+        together(backend, [asked(f"{number}?", max_new_tokens=20) for number in range(SLOTS)], gate)
+    assert max(rows for rows, _ in gate.sizes) == SLOTS
+    steps = [rows for rows, tokens in gate.sizes if tokens == 1]
+    assert len(steps) < 20 * SLOTS / 2
+    assert sum(steps) == 19 * SLOTS
+
+
+def test_those_for_whom_there_is_no_slot_wait_for_one(backend):
+    requests = [asked(f"{number}?", max_new_tokens=6) for number in range(2 * SLOTS)]
+    with Gate(backend) as gate:
+        found = together(backend, requests, gate)
+    assert max(rows for rows, _ in gate.sizes) == SLOTS
+    assert found == [alone(backend, request) for request in requests]
+
+
+def test_one_that_is_cancelled_leaves_and_the_others_go_on(backend):
+    stop = threading.Event()
+    with ThreadPoolExecutor(3) as pool, Gate(backend) as gate:
+        gate.before = lambda: stop.set() if len(gate.sizes) == 9 else None
+        gate.open()
+        leaver = pool.submit(answered, backend, asked("Long?", max_new_tokens=200), stop.is_set)
+        others = [pool.submit(answered, backend, asked(f"{number}?", max_new_tokens=60)) for number in range(2)]
+        text, finish = leaver.result()
+        assert finish.reason == "cancelled"
+        assert finish.usage.completion_tokens < 20
+        assert [job.result()[1].usage.completion_tokens for job in others] == [60, 60]
+    assert alone(backend, asked("Long?", max_new_tokens=200)).startswith(text)
+
+
+def test_a_reader_that_leaves_frees_its_slot(backend):
+    stream = backend.stream(asked("Long?", max_new_tokens=200), never)
+    next(stream)
+    stream.close()
+    assert not backend._rolling._running
+    assert answered(backend, asked("Next?"))[1].reason == "length"
+
+
+# --- going on from what a slot holds
+
+
+def turns(first: GenerateRequest, said: str, question: str) -> GenerateRequest:
+    messages = (*first.messages, Message("assistant", said), Message("user", question))
+    return replace(first, request_id=question, messages=messages)
+
+
+def test_a_second_turn_reads_only_what_is_new(backend):
+    first = asked("What is this?")
+    second = turns(first, answered(backend, first)[0], "How many?")
+    with Gate(backend) as gate:
+        gate.open()
+        found, finish = answered(backend, second)
+    prompt = gate.sizes[0][1]
+    assert prompt < finish.usage.prompt_tokens - 30
+    assert found == alone(backend, second)
+
+
+def test_the_conversation_before_last_is_still_held(backend):
+    conversations = [asked("What is this?", seed) for seed in (90, 200, 7)]
+    said = [answered(backend, first)[0] for first in conversations]
+    for first, text in zip(conversations, said):
+        before = backend._rolling.num_reused
+        second = turns(first, text, "How many?")
+        assert answered(backend, second)[0] == alone(backend, second)
+        assert backend._rolling.num_reused > before + 30
+
+
+def test_the_same_words_about_another_picture_are_read_anew(backend):
+    answered(backend, asked("What is this?", 90))
+    before = backend._rolling.num_reused
+    found = answered(backend, asked("What is this?", 200))[0]
+    assert backend._rolling.num_reused == before
+    assert found == alone(backend, asked("What is this?", 200))
+
+
+def test_what_a_running_answer_has_read_is_copied_for_another(backend):
+    requests = [asked("What is this?", max_new_tokens=40), asked("What is this? Where?", max_new_tokens=40)]
+    before = backend._rolling.num_reused
+    with Gate(backend) as gate:
+        found = together(backend, requests, gate)
+    assert backend._rolling.num_reused > before
+    assert found == [alone(backend, request) for request in requests]
+
+
+def test_a_parked_model_forgets(backend):
+    first = asked("What is this?")
+    said = answered(backend, first)[0]
+    backend.park()
+    backend.resume()
+    before = backend._rolling.num_reused
+    second = turns(first, said, "How many?")
+    assert answered(backend, second)[0] == alone(backend, second)
+    assert backend._rolling.num_reused == before
+
+
+# --- what goes wrong
+
+
+def test_a_prompt_that_cannot_be_read_fails_alone(backend):
+    requests = [asked(f"{number}?", max_new_tokens=10) for number in range(3)]
+
+    def fail():
+        if gate.sizes[-1][1] > 1 and sum(tokens > 1 for _, tokens in gate.sizes) == 2:
+            raise ValueError("the second prompt")
+
+    with Gate(backend) as gate:
+        gate.before = fail
+        found = together(backend, requests, gate)
+    assert [str(text) for text in found if isinstance(text, ValueError)] == ["the second prompt"]
+    right = [alone(backend, request) for request in requests]
+    assert [(a == b) for a, b in zip(found, right)].count(True) == 2
+
+
+def test_where_memory_runs_out_the_youngest_answer_ends_and_the_others_are_whole(backend):
+    requests = [asked(f"{number}?", max_new_tokens=12) for number in range(3)]
+    refused = []
+
+    def refuse():
+        if gate.sizes[-1] == (3, 1) and not refused:
+            refused.append(True)
+            raise torch.OutOfMemoryError("full")
+
+    with Gate(backend) as gate:
+        gate.before = refuse
+        found = together(backend, requests, gate)
+    assert [type(each) for each in found].count(torch.OutOfMemoryError) == 1
+    right = [alone(backend, request) for request in requests]
+    assert [(a == b) for a, b in zip(found, right)].count(True) == 2
+
+
+def test_what_fails_for_all_is_told_to_all_and_the_next_is_served(backend):
+    def fail():
+        if gate.sizes[-1] == (2, 1):
+            raise RuntimeError("a kernel failed")
+
+    with Gate(backend) as gate:
+        gate.before = fail
+        found = together(backend, [asked("1?"), asked("2?")], gate)
+    assert [str(each) for each in found] == ["a kernel failed"] * 2
+    assert answered(backend, asked("3?"))[0] == alone(backend, asked("3?"))
+
+
+def test_scores_that_are_not_numbers_end_their_answer_and_no_other(backend):
+    requests = [asked("1?", max_new_tokens=12), asked("2?", max_new_tokens=12)]
+
+    def spoil(_module, _inputs, logits):
+        if logits.shape[0] == 2:
+            logits[1] = float("nan")
+        return logits
+
+    hook = backend._model.get_output_embeddings().register_forward_hook(spoil)
+    with Gate(backend) as gate:
+        found = together(backend, requests, gate)
+    hook.remove()
+    spoilt = [each for each in found if isinstance(each, BrokenCheckpoint)]
+    assert len(spoilt) == 1
+    assert "not numbers" in str(spoilt[0])
+    assert [each for each in found if each == alone(backend, requests[found.index(each)])]
+
+
+def test_an_outlet_whose_answer_failed_tells_it_after_its_text(backend):
+    outlet = Outlet(backend._outlet(never)._decoder, never)
+    outlet.add(backend._tokenizer.encode("a", add_special_tokens=False)[0])
+    outlet.finish(ValueError("late"))
+    pieces = iter(outlet)
+    assert next(pieces) == "a"
+    with pytest.raises(ValueError, match="late"):
+        next(pieces)

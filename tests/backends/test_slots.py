@@ -1,0 +1,98 @@
+"""The memory of several conversations: written by forwards, kept, copied and exchanged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import BartConfig, Gemma3TextConfig, LlamaConfig, LlavaConfig, Qwen3_5Config
+
+from demo.backends.slots import FIRST_COLUMNS, SlotCache, can_be_slots
+
+HEADS, WIDTH = 2, 4
+
+
+def states(*numbers: float, rows: int = 1) -> torch.Tensor:
+    """(rows, K, T, d) that say which token they belong to."""
+    return torch.tensor(numbers).view(rows, 1, -1, 1).expand(rows, HEADS, -1, WIDTH)
+
+
+def write(cache: SlotCache, new: torch.Tensor, layers: int = 2) -> list[torch.Tensor]:
+    return [cache.update(new + layer, -new - layer, layer)[0][..., 0, :, 0] for layer in range(layers)]
+
+
+def test_a_prompt_is_written_into_its_slot_and_seen_from_its_beginning():
+    cache = SlotCache(3, 8)
+    cache.at_prompt(1, 0, 2)
+    assert cache.get_seq_length() == 0
+    assert cache.get_mask_sizes(2, 0) == (2, 0)
+    first, second = write(cache, states(1.0, 2.0))
+    assert first.tolist() == [[1, 2]]
+    assert second.tolist() == [[2, 3]]
+    cache.at_prompt(1, 2, 3)
+    assert cache.get_seq_length() == 2
+    assert cache.get_mask_sizes(1, 0) == (3, 0)
+    assert write(cache, states(3.0))[0].tolist() == [[1, 2, 3]]
+
+
+def test_a_step_writes_one_token_behind_each_of_the_first_conversations():
+    cache = SlotCache(3, 8)
+    for slot, numbers in enumerate([(1.0, 2.0, 3.0), (7.0,)]):
+        cache.at_prompt(slot, 0, len(numbers))
+        write(cache, states(*numbers))
+    assert cache.at_step([3, 1]) == 4
+    seen = write(cache, states(4.0, 8.0, rows=2))[0]
+    assert seen.tolist() == [[1, 2, 3, 4], [7, 8, 0, 0]]
+    values = cache.layers[0].values[..., 0, :, 0]
+    assert values[:2, :4].tolist() == [[-1, -2, -3, -4], [-7, -8, 0, 0]]
+
+
+def test_slots_are_copied_and_exchanged_up_to_a_length():
+    cache = SlotCache(3, 8)
+    for slot, numbers in enumerate([(1.0, 2.0), (5.0, 6.0)]):
+        cache.at_prompt(slot, 0, 2)
+        write(cache, states(*numbers))
+    cache.copy(0, 2, 1)
+    cache.swap(0, 1, 2)
+    for layer in (0, 1):
+        held = cache.layers[layer].keys[:, 0, :2, 0] - layer
+        assert held.tolist() == [[5, 6], [1, 2], [1, -layer]]
+
+
+def test_memory_grows_where_it_was_not_planned_and_keeps_what_it_held():
+    cache = SlotCache(2, None)
+    cache.at_prompt(1, 0, 2)
+    write(cache, states(1.0, 2.0))
+    cache.at_prompt(1, 2, FIRST_COLUMNS + 1)
+    seen = write(cache, states(*[3.0] * (FIRST_COLUMNS - 1)))[0]
+    assert seen[0, :3].tolist() == [1, 2, 3]
+    assert cache.num_columns == 2 * FIRST_COLUMNS
+    assert cache.at_step([0, 2 * FIRST_COLUMNS]) == 2 * FIRST_COLUMNS + 1
+
+
+def test_released_memory_is_taken_again_and_empty():
+    cache = SlotCache(2, 8)
+    cache.at_prompt(0, 0, 2)
+    write(cache, states(1.0, 2.0))
+    cache.release()
+    assert not cache.layers
+    cache.at_prompt(1, 0, 1)
+    write(cache, states(3.0))
+    assert cache.layers[0].keys[0].abs().sum() == 0
+
+
+SMALL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("config", "can"),
+    [
+        (LlamaConfig(**SMALL), True),
+        (LlavaConfig(text_config={**SMALL, "model_type": "llama"}), True),
+        (Gemma3TextConfig(**SMALL, sliding_window=16), False),  # some layers forget what is far away
+        (Qwen3_5Config(text_config=SMALL), False),  # some layers keep a state of everything
+        (BartConfig(), False),  # an encoder's states besides
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_models_that_remember_all_keys_and_values_can_use_slots(config, can):
+    assert can_be_slots(config) is can
