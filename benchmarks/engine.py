@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -113,6 +113,11 @@ def questions(prompts: PromptSet) -> list[Question]:
         elif entry["tab"] == "captioning" and entry["style"] in prompts.caption:
             asked.append(Question("captioning", prompts.caption[entry["style"]], picture))
     return asked
+
+
+def marked(picture: Picture, number: int) -> Picture:
+    """The same with a corner pixel of its own, so that what was read of one is not gone on from."""
+    return Picture(picture.size, bytes([number % 256, number // 256 % 256, 127]) + picture.rgb[3:])
 
 
 # --- through the engine
@@ -222,7 +227,7 @@ def measure(askers: dict[str, Asker], asked: Sequence[Question], rounds: int) ->
     """Every question to each asker in turn, so that a busy moment hits them alike; the first round does not count."""
     timings: dict[str, list[Timing]] = {name: [] for name in askers}
     for number in range(rounds + 1):
-        for question in asked:
+        for question in (replace(question, picture=marked(question.picture, number)) for question in asked):
             for name, ask in askers.items():
                 timing = ask(question)
                 if number > 0:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.circumstances import circumstances, save
-from benchmarks.engine import EXAMPLES, READY_S, percentile
+from benchmarks.engine import EXAMPLES, READY_S, marked, percentile
 from benchmarks.peers import peer
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.events import Done, Token
@@ -79,10 +79,9 @@ class Load:
 
 
 def own_picture(number: int) -> Picture:
-    """An example picture with a corner pixel of its own, so that no two are read as one."""
+    """An example picture that no two conversations share."""
     files = sorted(EXAMPLES.glob("*.png"))
-    picture = open_picture(files[number % len(files)])
-    return Picture(picture.size, bytes([number % 256, number // 256, 127]) + picture.rgb[3:])
+    return marked(open_picture(files[number % len(files)]), number)
 
 
 def talk(ask: Ask, picture: Picture) -> list[Said]:

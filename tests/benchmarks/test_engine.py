@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engine import Summary, Timing, measure, percentile, questions, ratios, table
+from benchmarks.engine import Question, Summary, Timing, measure, percentile, questions, ratios, table
 from demo.catalog import BUNDLED
 from demo.prompts import load_prompts
+from demo.types import Picture, Size
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,13 +51,16 @@ def test_the_first_round_does_not_count_and_askers_take_turns():
 
     def asker(name):
         def ask(question):
-            asked.append((name, question))
+            asked.append((name, question.text, question.picture.rgb))
             return Timing(0.1, 0.2, 2)
 
         return ask
 
-    rows = measure({"bare": asker("bare"), "engine": asker("engine")}, ["p", "q"], rounds=2)
-    assert asked == [(name, question) for _ in range(3) for question in "pq" for name in ("bare", "engine")]
+    questions = [Question("chat", text, Picture(Size(1, 1), b"abc")) for text in "pq"]
+    rows = measure({"bare": asker("bare"), "engine": asker("engine")}, questions, rounds=2)
+    order = [(name, text) for _ in range(3) for text in "pq" for name in ("bare", "engine")]
+    assert [(name, text) for name, text, _ in asked] == order
+    assert len({rgb for _, _, rgb in asked}) == 3  # another picture each round, and the same for both
     assert rows["bare"].answers == rows["engine"].answers == 4
 
 
