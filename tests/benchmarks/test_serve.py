@@ -1,4 +1,4 @@
-"""The benchmark of many users: what its figures mean, and that it runs to its one line of JSON beside another design."""
+"""The benchmark of many users: what its figures mean, and that it runs to its line of JSON beside another design."""
 
 import json
 import subprocess
