@@ -178,7 +178,7 @@ SERVE_FLAGS = (
     Flag(
         "--api-key",
         "KEY",
-        "what a request to /metrics must carry as bearer token, where it has not the login of --auth",
+        "what a request to /v1 or /metrics must carry as bearer token, where it has not the login of --auth",
     ),
     Flag(
         "--max-queue",

@@ -10,6 +10,7 @@ import signal
 import threading
 from contextlib import closing
 
+from demo.api.chat import add_chat_routes
 from demo.api.routes import Service, add_routes
 from demo.config import EngineConfig, ServerConfig
 from demo.engine.manager import ModelManager
@@ -39,6 +40,7 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
                 server_config.api_key,
             )
             add_routes(page.app, service)
+            add_chat_routes(page.app, service, manager, max_queue=server_config.max_queue)
             log.info("the page is at %s", page.url)
             stop.wait()
 

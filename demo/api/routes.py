@@ -1,7 +1,8 @@
 """The routes beside the page: /livez and /healthz for supervisors, /metrics for Prometheus.
 
 None goes through the page's queue. The first two answer anyone, for whoever restarts the demo has no login; /metrics
-asks for the page's login or the key of --api-key where one of them is set. Knows nothing of the page.
+asks for the page's login or the key of --api-key where one of them is set. Owns that question, which `demo.api.chat`
+asks too. Knows nothing of the page.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     def metrics(request: Request) -> Response:  # in a thread, as a look may wait for the driver
         if not may_read(service, request):
-            return _refusal()
+            return refusal()
         return Response(metrics_text(service.look(), waiting=service.waiting()), media_type=CONTENT_TYPE)
 
-    _add(app, "/livez", livez)
-    _add(app, "/healthz", healthz)
-    _add(app, "/metrics", metrics)
+    add_route(app, "/livez", livez)
+    add_route(app, "/healthz", healthz)
+    add_route(app, "/metrics", metrics)
 
 
 def may_read(service: Service, request: Request) -> bool:
@@ -69,12 +70,13 @@ def _bears(request: Request, key: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), key.encode())
 
 
-def _refusal() -> Response:
+def refusal() -> Response:
     message = "This needs the page's login, or the key of --api-key as a bearer token."
     headers = {"WWW-Authenticate": "Bearer"}
-    return JSONResponse({"error": {"message": message}}, status_code=401, headers=headers)
+    error = {"message": message, "type": "authentication_error", "param": None, "code": "unauthorized"}
+    return JSONResponse({"error": error}, status_code=401, headers=headers)
 
 
-def _add(app: FastAPI, path: str, route: Callable[..., Any]) -> None:
-    app.add_api_route(path, route, methods=["GET"], include_in_schema=False)
+def add_route(app: FastAPI, path: str, route: Callable[..., Any], *, method: str = "GET") -> None:
+    app.add_api_route(path, route, methods=[method], include_in_schema=False)
     app.router.routes.insert(0, app.router.routes.pop())  # before gradio's route for any path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -119,7 +119,7 @@ class ModelManager:
             time.sleep(POLL_S)
         return True
 
-    def stream(self, request: GenerateRequest) -> Iterator[StreamEvent]:
+    def stream(self, request: GenerateRequest) -> Generator[StreamEvent, None, None]:
         """`Ping`, `Token` ... and one last `Done`; raises the `DemoError` that ended the answer.
 
         Closing the iterator cancels the answer and returns at once. A request that lost its replica before the first
