@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 WARM_UP_TOKENS = 4
 WARM_UP_QUESTIONS = ("What is in the picture?", "What is in the picture? And where is it?")
 WARM_UP_SIDE_PX = 64
-SMALL_MODEL = 2_000_000_000  # parameters; on a CPU a larger one is warmed up without a picture, which takes minutes
+# Parameters. A larger model on a CPU is warmed up without a picture, which takes it minutes; a rehearsal reads several.
+SMALL_MODEL = 2_000_000_000
+TINY_MODEL = 200_000_000
 
 
 class HFBackend:
@@ -75,8 +77,9 @@ class HFBackend:
         facts = proving.facts(loaded.model)
         progress("warming up", None)
         with memory.refusals_explained(placement):
-            truths = self._warm_up(spec, facts)
-            self._rolling = self._rehearsed(truths, placement)
+            self._warm_up(spec, facts)
+            progress("rehearsing", None)
+            self._rolling = self._rehearsed(spec, facts, placement)
         return replace(facts, slots=placement.slots if self._rolling else 1)
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
@@ -151,18 +154,16 @@ class HFBackend:
 
     # --- the first questions, asked before any user's
 
-    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> list[Truth]:
-        """Answer tiny questions: the first user is then served like the tenth, and the numbers have proved sound."""
-        with_picture = facts.parameters < SMALL_MODEL or "cpu" not in facts.resident_bytes
-        pictures = (_grey_picture(),) if with_picture or spec.traits.needs_picture else ()
-        truths = [self._truth(Message("user", question, pictures)) for question in WARM_UP_QUESTIONS]
+    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> None:
+        """Answer a tiny question: the first user is then served like the tenth, and the numbers have proved sound."""
+        scores = self._truth(WARM_UP_QUESTIONS[0], _warm_up_pictures(spec, facts, SMALL_MODEL)).scores
         # a vocabulary may be padded with -inf by design: the best score has to be a number, and NaN is the best of any
-        if not all(bool(truth.scores.amax(dim=-1).isfinite().all()) for truth in truths):
+        if not bool(scores.amax(dim=-1).isfinite().all()):
             remedy = "Try --dtype bfloat16 or float32; if that does not help, the weights are damaged."
             raise BrokenCheckpoint("The model computes numbers that are not finite", value=spec.name, remedy=remedy)
-        return truths
 
-    def _truth(self, question: Message) -> Truth:
+    def _truth(self, words: str, pictures: tuple[Picture, ...]) -> Truth:
+        question = Message("user", words, pictures)
         inputs = self._prompter.prepare([question])
         found = self._thread.submit(self._generated, inputs).result()
         tokens = found.sequences[0, -len(found.logits) :]
@@ -178,10 +179,12 @@ class HFBackend:
         settings.output_logits = settings.return_dict_in_generate = True
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
-    def _rehearsed(self, truths: Sequence[Truth], placement: Placement) -> Rolling | None:
+    def _rehearsed(self, spec: ModelSpec, facts: LoadFacts, placement: Placement) -> Rolling | None:
         """What answers several at a time; None where the model cannot."""
         if not Forwards.suit(self._model):
             return None
+        pictures = _warm_up_pictures(spec, facts, TINY_MODEL)
+        truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS]
         cache = SlotCache(max(2, placement.slots), placement.context)
         forwards = Forwards(self._model, cache)
         make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
@@ -240,6 +243,11 @@ def _seed(seed: int | None) -> None:
 def _fingerprint(picture: Picture) -> bytes:
     size = f"{picture.size.width}x{picture.size.height} ".encode()
     return hashlib.blake2b(size + picture.rgb, digest_size=16).digest()
+
+
+def _warm_up_pictures(spec: ModelSpec, facts: LoadFacts, most: int) -> tuple[Picture, ...]:
+    is_quick = facts.parameters < most or "cpu" not in facts.resident_bytes
+    return (_grey_picture(),) if is_quick or spec.traits.needs_picture else ()
 
 
 def _grey_picture() -> Picture:

@@ -61,13 +61,16 @@ def rehearse(make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: to
     Reuse must not move the scores further than a batch does by itself: a model whose pictures look at the question that
     follows them comes near the truth with another question's pictures, too.
     """
-    in_batch = _apart(make(False), truths)
-    if in_batch > CLOSE[dtype]:
-        return Ability(False)
     rolling = make(True)
     reused = _apart(rolling, truths)
+    has_reused = rolling.num_reused > 0
+    if has_reused and reused <= CLOSE[dtype] / 5:
+        return Ability(True, reuses=True)
+    in_batch = _apart(make(False), truths)
     log.info("scores in slots are %.2g of their norm from generate()'s, %.2g with reuse", in_batch, reused)
-    return Ability(True, reuses=rolling.num_reused > 0 and reused <= max(3 * in_batch, CLOSE[dtype] / 5))
+    if in_batch > CLOSE[dtype]:
+        return Ability(False)
+    return Ability(True, reuses=has_reused and reused <= 3 * in_batch)
 
 
 def _apart(rolling: Rolling, truths: Sequence[Truth]) -> float:

@@ -9,11 +9,13 @@ Shapes: S slots, B of them in use, K key-value heads, C columns (one a token), T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
@@ -49,7 +51,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         # zeros, not whatever was there: a masked column counts nothing, but nothing times infinity is not a number
         self.keys, self.values = (
-            states.new_zeros((self._cache.num_slots, states.shape[1], self._cache.num_columns, states.shape[3]))
+            _zeros(states, (self._cache.num_slots, states.shape[1], self._cache.num_columns, states.shape[3]))
             for states in (key_states, value_states)
         )
         self.is_initialized = True
@@ -156,8 +158,17 @@ def can_be_slots(config: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=text).layers)
 
 
+def _zeros(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Zeros of another's kind. In main memory they are pages that the system gives once they are written, as numpy's
+    are; torch writes them all at once, for conversations that nobody has yet."""
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    pages = np.zeros(math.prod(shape) * like.element_size(), np.uint8)
+    return torch.from_numpy(pages).view(like.dtype).view(shape)
+
+
 def _wider(block: torch.Tensor, num_columns: int) -> torch.Tensor:
     slots, heads, columns, width = block.shape
-    wider = block.new_zeros((slots, heads, num_columns, width))
+    wider = _zeros(block, (slots, heads, num_columns, width))
     wider[:, :, :columns] = block
     return wider

@@ -95,7 +95,7 @@ def test_loading_leaves_the_frameworks_globals_as_they_were(backend):
 def test_the_stages_of_a_load_are_told(llava):
     stages = []
     HFBackend().load(resolve(ModelChoice(str(llava))), CPU, lambda *stage: stages.append(stage))
-    assert [stage for stage, _ in stages] == ["loading weights", "warming up"]
+    assert [stage for stage, _ in stages] == ["loading weights", "warming up", "rehearsing"]
 
 
 def test_a_half_precision_file_is_computed_in_float32_on_a_cpu_unless_asked_otherwise(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from demo.backends.forwards import Forwards
-from demo.backends.hf import HFBackend
+from demo.backends.hf import WARM_UP_QUESTIONS, HFBackend
 from demo.backends.rehearsing import Ability, rehearse
 from demo.backends.rolling import Rolling
 from demo.backends.slots import SlotCache
@@ -89,7 +89,7 @@ def test_a_forward_that_is_wrong_in_a_batch_is_found_out(load, forwards, can):
         how = {"end_tokens": frozenset(), "least_shared": 1 if reuses else None}
         return Rolling(forwards(backend._model, cache), cache, backend._thread, **how)
 
-    truths = backend._warm_up(backend.spec, backend.facts)
+    truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
     assert rehearse(make, truths, torch.float32) == Ability(can, reuses=can)
 
 
