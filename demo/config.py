@@ -13,6 +13,7 @@ from demo.types import Role
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Quantization = Literal["none", "int8", "int4"]
+Compile = Literal["off", "graphs"]
 
 BUNDLED_MODEL = "bundled"
 
@@ -41,6 +42,7 @@ class EngineConfig:
     context: int | None = None  # tokens that are planned for; None: what the model can take, at most 8192
     slots: int | None = None  # answers at a time in each replica; None: as many as there is room for
     swap: bool = False  # models that do not fit the cards together take turns on them
+    compile: Compile = "off"
     revision: str | None = None
     trust_remote_code: bool = False
 

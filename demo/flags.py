@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-from demo.config import DType, ModelChoice, Quantization
+from demo.config import Compile, DType, ModelChoice, Quantization
 from demo.engine.devices import parse_bytes
 from demo.errors import ConfigError
 from demo.types import ROLES, Role
@@ -103,6 +103,7 @@ def _model(value: str) -> ModelChoice:
 
 _DTYPES: tuple[str, ...] = get_args(DType)
 _QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
+_COMPILES: tuple[str, ...] = get_args(Compile)
 _STYLES: tuple[str, ...] = get_args(CaptionStyle)
 _EXISTING: tuple[str, ...] = get_args(Existing)
 
@@ -148,6 +149,12 @@ ENGINE_FLAGS = (
         "answers that each replica makes at a time, out of one batch (default: as many as there is room for beside the "
         "weights, at most 16, on a CPU 8)",
         parse=_number("--slots", 1, 64),
+    ),
+    Flag(
+        "--compile",
+        "WHAT",
+        "graphs: record the steps of a model on one card as CUDA graphs, which is still to be measured (default: off)",
+        choices=_COMPILES,
     ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),
     Flag("--revision", "REV", "the commit, tag or branch of a hub repository (default: its newest commit)"),

@@ -125,6 +125,7 @@ SAMPLES = {
     "--max-queue": "7",
     "--context": "4096",
     "--slots": "4",
+    "--compile": "graphs",
     "--assume": "24GiB",
     "--question": "why",
     "--out": "x.png",

@@ -8,12 +8,13 @@ models count places along several axes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from demo.backends.recorded import Record, RecordedSteps
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
 
@@ -33,7 +34,8 @@ class Read:
 class Forwards:
     """Of one loaded model."""
 
-    def __init__(self, model: Any, cache: SlotCache) -> None:
+    def __init__(self, model: Any, cache: SlotCache, *, record: Record | None = None) -> None:
+        """With ``record`` steps have fixed shapes, and are recorded and replayed by it."""
         self._model = model
         self._cache = cache
         self._device = input_device(model)
@@ -42,6 +44,7 @@ class Forwards:
         self._how: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "return_dict": True}
         if "logits_to_keep" in takes:
             self._how["logits_to_keep"] = 1
+        self._recorded = RecordedSteps(cache, self._compute, record) if record is not None else None
 
     @staticmethod
     def suit(model: Any) -> bool:
@@ -75,19 +78,28 @@ class Forwards:
         )
         return Read(self._scores(self._model(**call)), following)
 
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        """One more token (B,) of each answer, at its position (…, B, 1), behind as many tokens as its slot holds: the
-        scores (B, V) of the tokens after them."""
-        width = self._cache.at_step(lengths)
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """One more token (B,) of each answer, at its position (…, B, 1): the scores (B, V) of the tokens after them.
+
+        ``lengths`` are the tokens that each slot holds, of all slots; the first are the answers'.
+        """
+        if self._recorded is not None:
+            return self._recorded.step(tokens, positions, lengths)
+        width = self._cache.at_step(lengths[: len(tokens)])
+        return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
+
+    def _compute(
+        self, tokens: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, width: int
+    ) -> torch.Tensor:
+        mask = self._mask(lengths, width)
         call = self._model.prepare_inputs_for_generation(
-            tokens[:, None], position_ids=positions.clone(), attention_mask=self._mask(lengths, width), **self._how
+            tokens[:, None], position_ids=positions.clone(), attention_mask=mask, **self._how
         )
         return self._scores(self._model(**call))
 
-    def _mask(self, lengths: list[int], width: int) -> torch.Tensor:
+    def _mask(self, lengths: torch.Tensor, width: int) -> torch.Tensor:
         """(B, 1, 1, C): each answer looks at its own tokens, the new one among them."""
-        last = torch.tensor(lengths, device=self._device)
-        seen = (torch.arange(width, device=self._device) <= last[:, None])[:, None, None]
+        seen = (torch.arange(width, device=self._device) <= lengths[:, None])[:, None, None]
         if not self._is_eager:
             return seen
         dtype = self._model.dtype

@@ -23,6 +23,7 @@ from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
 from demo.backends.parking import Garage
 from demo.backends.prompting import Prompter, end_of_pictures
+from demo.backends.recorded import CudaGraphs, Record
 from demo.backends.rehearsing import Truth, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling, Row
 from demo.backends.slots import SlotCache
@@ -186,14 +187,23 @@ class HFBackend:
         pictures = _warm_up_pictures(spec, facts, TINY_MODEL)
         truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS]
         cache = SlotCache(max(2, placement.slots), placement.context)
-        forwards = Forwards(self._model, cache)
-        make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
-        ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)
-        cache.release()
-        if not ability.in_batch:
-            return None
-        cache.num_slots = placement.slots
-        return make(least_shared=LEAST_SHARED if ability.reuses else None)
+        for record in _ways_to_record(placement):
+            forwards = Forwards(self._model, cache, record=record)
+            make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
+            ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)  # noqa: B023
+            cache.release()
+            if ability.in_batch:
+                cache.num_slots = placement.slots
+                return make(least_shared=LEAST_SHARED if ability.reuses else None)
+        return None
+
+
+def _ways_to_record(placement: Placement) -> Iterator[Record | None]:
+    """The ways to make steps of fixed shapes, the best first; the last is not to."""
+    cards = memory.devices_of(placement)
+    if placement.graphs and len(cards) == 1 and cards[0].startswith("cuda"):
+        yield CudaGraphs()
+    yield None
 
 
 def _settled(spec: ModelSpec, directory: Path) -> ModelSpec:

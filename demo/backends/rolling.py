@@ -202,7 +202,8 @@ class Rolling:
         if self._positions is None:
             self._positions = torch.cat([one.position for one in self._running], dim=-2)
         tokens = torch.tensor([one.next_token for one in self._running], device=self._positions.device)
-        scores = self._forwards.step(tokens, self._positions, [len(one.tokens) for one in self._running])
+        lengths = [self._num_held(slot) for slot in range(self._cache.num_slots)]
+        scores = self._forwards.step(tokens, self._positions, lengths)
         self._positions = self._positions + 1
         for one in self._running:
             one.tokens.append(one.next_token)
@@ -247,7 +248,8 @@ class Rolling:
         """The last answer's slot takes the place of the one that goes, so that the running ones stay the first."""
         slot, last = self._running.index(one), len(self._running) - 1
         held = self._remembered[slot]
-        self._remembered[slot] = NOTHING if error else Remembered(tuple(one.tokens), held.pictures, held.age)
+        kept = tuple(one.tokens[: self._cache.num_columns - 1])  # the last may be written by steps of a fixed shape
+        self._remembered[slot] = NOTHING if error else Remembered(kept, held.pictures, held.age)
         self._swap(slot, last)
         self._running[slot] = self._running[last]
         self._running.pop()
@@ -260,8 +262,7 @@ class Rolling:
         held[one], held[other] = held[other], held[one]
 
     def _num_held(self, slot: int) -> int:
-        running = len(self._running[slot].tokens) if slot < len(self._running) else 0
-        return max(running, len(self._remembered[slot].tokens))
+        return len(self._running[slot].tokens if slot < len(self._running) else self._remembered[slot].tokens)
 
 
 def _not_numbers() -> BrokenCheckpoint:

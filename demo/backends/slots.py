@@ -112,6 +112,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._first_columns = num_columns or FIRST_COLUMNS
         self.num_columns = self._first_columns
         self.window: Prompt | Step = Prompt(0, 0)
+        self.memory = 0  # a number that changes whenever the blocks are others
 
     def at_prompt(self, slot: int, start: int, end: int) -> None:
         """The next forward reads the tokens from ``start`` to ``end`` of the conversation in a slot."""
@@ -142,10 +143,12 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Give the memory back; the next forward takes it again, empty."""
         self.layers.clear()
         self.num_columns = self._first_columns
+        self.memory += 1
 
     def _reach(self, num_columns: int) -> None:
         while self.num_columns < num_columns:
             self.num_columns *= 2
+            self.memory += 1
             for layer in self.layers:
                 layer.grow(self.num_columns)
 

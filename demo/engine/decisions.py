@@ -94,6 +94,7 @@ def made_plan(
         replicas=tuple(replicas),
         context=model.shape.context,
         slots=model.slots(flags.slots),
+        graphs=flags.graphs,
         shortfall_bytes=short,
         tried=tried,
         attn=flags.attn,

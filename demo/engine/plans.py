@@ -28,6 +28,7 @@ class Flags:
     context: int | None = None  # tokens planned for; None: the model's, or 8192 where that is less
     swap: bool = False
     attn: str = "sdpa"
+    graphs: bool = False
 
     @classmethod
     def of(cls, config: EngineConfig) -> Flags:
@@ -41,6 +42,7 @@ class Flags:
             slots=config.slots,
             context=config.context,
             swap=config.swap,
+            graphs=config.compile == "graphs",
         )
 
 
@@ -129,6 +131,7 @@ class Plan:
     can_split: bool = True  # whether the model's parts are known
     takes_turns: bool = False  # it holds its cards only while it answers; in between its weights are in main memory
     slots: int = 1  # answers that each replica has room for at a time; ``context`` is that of one
+    graphs: bool = False  # steps are recorded as CUDA graphs
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--plan --json`` prints."""
@@ -159,4 +162,5 @@ class Plan:
             caps=chosen.caps,
             context=self.context or None,
             slots=self.slots,
+            graphs=self.graphs,
         )

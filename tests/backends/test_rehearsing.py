@@ -77,7 +77,7 @@ class Shortsighted(Forwards):
     """Each answer looks at one token too few, as in a model that counts its positions in a way of its own."""
 
     def _mask(self, lengths, width):
-        return super()._mask([length - 1 for length in lengths], width)
+        return super()._mask(lengths - 1, width)
 
 
 @pytest.mark.parametrize(("forwards", "can"), [(Forwards, True), (Shortsighted, False)])

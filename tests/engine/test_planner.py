@@ -476,8 +476,10 @@ def test_a_configuration_becomes_flags():
         slots=3,
         context=9,
         swap=True,
+        compile="graphs",
     )
-    expected = Flags("single", (1,), {1: 5}, "float16", "int8", offload=True, slots=3, context=9, swap=True)
+    asked = {"offload": True, "slots": 3, "context": 9, "swap": True, "graphs": True}
+    expected = Flags("single", (1,), {1: 5}, "float16", "int8", **asked)
     assert Flags.of(config) == expected
     assert Flags.of(EngineConfig()).slots is None
 

@@ -1,0 +1,105 @@
+"""Steps of fixed shapes: the same answers, few shapes, nothing overwritten. On a CPU a recording computes again."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from demo.backends.forwards import Forwards
+from demo.backends.hf import HFBackend
+from demo.backends.recorded import CudaGraphs
+from demo.backends.rolling import LEAST_SHARED, Rolling
+from demo.backends.slots import SlotCache
+from demo.backends.streaming import end_tokens
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.types import Placement
+from tests.backends.test_rolling import alone, answered, asked, turns
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+
+SLOTS = 5
+MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen2_5_vl": save_qwen}
+
+
+class Recorder:
+    """Records what is to be computed; a replay computes it from the same tensors."""
+
+    def __init__(self):
+        self.shapes = []
+        self.replays = 0
+
+    def __call__(self, run):
+        self.shapes.append(tuple(run().shape))
+
+        def replay():
+            self.replays += 1
+            return run()
+
+        return replay
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=str)
+def backend(request, tmp_path_factory):
+    directory = MAKERS[request.param](tmp_path_factory.mktemp("checkpoint") / "model")
+    backend = HFBackend()
+    backend.load(resolve(ModelChoice(str(directory))), Placement({"": "cpu"}, threads=1, slots=SLOTS), lambda *_: None)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def recorder(backend):
+    """Has the backend's steps recorded, in empty slots."""
+    record = Recorder()
+    cache = SlotCache(SLOTS, None)
+    forwards = Forwards(backend._model, cache, record=record)
+    how = {"end_tokens": end_tokens(backend._settings), "least_shared": LEAST_SHARED}
+    backend._rolling = Rolling(forwards, cache, backend._thread, **how)
+    return record
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_answers_are_the_same_and_the_shapes_few(backend, recorder, seed):
+    chance = random.Random(seed)
+    requests = [
+        asked(f"What is this? {number % 3}", chance.choice((90, 200)), max_new_tokens=chance.randint(1, 30))
+        for number in range(12)
+    ]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda request: answered(backend, request)[0], requests))
+    assert found == [alone(backend, request) for request in requests]
+    assert {rows for rows, _ in recorder.shapes} <= {1, 2, 4, SLOTS}
+    assert len(recorder.shapes) == len(set(recorder.shapes))
+    assert recorder.replays > 3 * len(recorder.shapes)
+
+
+def test_rows_that_fill_up_a_shape_write_over_nothing_that_is_held(backend, recorder):
+    conversations = [asked("What is this?", shade) for shade in (90, 200, 7, 60, 30)]
+    said = [answered(backend, first)[0] for first in conversations]
+    with ThreadPoolExecutor(3) as pool:  # of three the shape is filled up with one of those that wait
+        again = [asked("And what is it here, tell me?", shade) for shade in (91, 92, 93)]
+        list(pool.map(lambda request: answered(backend, request), again))
+    for first, text in zip(conversations, said):
+        second = turns(first, text, "How many?")
+        assert answered(backend, second)[0] == alone(backend, second)
+
+
+def test_recordings_are_made_anew_where_memory_is_other_memory(backend, recorder):
+    first = asked("What is this?")
+    said = answered(backend, first)[0]
+    before = len(recorder.shapes)
+    backend.park()
+    backend.resume()
+    assert answered(backend, first)[0] == said
+    assert len(recorder.shapes) == 2 * before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+def test_a_graph_replays_what_it_recorded_from_what_its_tensors_hold_now():
+    given = torch.ones(4, device="cuda")
+    replay = CudaGraphs()(lambda: given * 2)
+    given.fill_(3)
+    assert replay().tolist() == [6, 6, 6, 6]
