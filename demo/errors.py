@@ -119,6 +119,13 @@ class ReplicaDied(DemoError):
     http_status = 503
 
 
+class EndpointDown(DemoError):
+    """A server that answers in a model's place cannot be reached; it may come back."""
+
+    kind = "endpoint_down"
+    http_status = 503
+
+
 class Busy(DemoError):
     """Every place, in the queue too, is taken."""
 

@@ -38,7 +38,7 @@ from demo.engine.restarts import DEFAULT_RESTART, RestartPolicy, Restarts
 from demo.engine.seat import Seat
 from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
-from demo.errors import DemoError, ReplicaDied, ShuttingDown, from_kind
+from demo.errors import DemoError, EndpointDown, ReplicaDied, ShuttingDown, from_kind
 from demo.types import GenerateRequest
 
 __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolicy"]
@@ -46,6 +46,7 @@ __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolic
 WAITING_FOR_TURN = "waiting for its turn on the card"
 LEAVING_CARD = "leaving the card to another model"
 TAKING_TURN = "taking its turn on the card"
+MAY_PASS = (DemoError.kind, EndpointDown.kind)  # failures of a load that another try may not meet
 NOTHING_HELD: Mapping[str, object] = MappingProxyType({"resident_bytes": {}, "memory": {}, "pid": 0})
 
 log = logging.getLogger(__name__)
@@ -314,7 +315,7 @@ class ProcessReplica:
         log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
         if event.request_id:
             self._answers.end(event.request_id, error)
-        elif event.kind != DemoError.kind and not self._is_loaded:  # one of ours: a restart would meet it again
+        elif event.kind not in MAY_PASS and not self._is_loaded:  # one of ours: a restart would meet it again
             self._restarts.give_up(error)
         else:
             self._load_error = event.message

@@ -49,7 +49,11 @@ if TYPE_CHECKING:
     from demo.catalog import ModelSpec
 
 Order = Generate | Park | Resume  # what the main thread does, or hands on, one after the other
-BACKENDS = {"hf": "demo.backends.hf:HFBackend", "fake": "demo.backends.fake:FakeBackend"}
+BACKENDS = {
+    "hf": "demo.backends.hf:HFBackend",
+    "fake": "demo.backends.fake:FakeBackend",
+    "openai": "demo.backends.openai:OpenAIBackend",
+}
 # Where torchao is installed transformers imports it at every start, and it warns of kernels that are for other cards.
 HUSHED = ("torchao", "torch.utils._pytree")
 MEMORY_S = 1.0  # between two reports of memory while answers come fast
