@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from demo.catalog import OURS, family_of_ours
+
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
 PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
 COGVLM_MARKS = 2  # tokens before and after a picture
-ROUTED = (
-    "cogvlm",
-    "cogvlm2",
-    "",
-    None,
-)  # types whose picture tokens have experts of their own; published ones say none
+ROUTED = (*OURS, "", None)  # types whose picture tokens have experts of their own; published ones say none
+# What the published code of CogAgent, not its configuration, says of the larger picture and of its tower.
+LARGE = {"side": 1120, "width": 1024, "patch": 14, "ratio": 2.6667, "head": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,18 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class LargePicture:
+    """CogAgent's second picture: no tokens stand for it, every layer of the decoder attends to its patches."""
+
+    patches: int  # without the class token, which ends with the tower
+    hidden: int  # width of the tower, and of what it gives
+    intermediate: int
+    heads: int
+    width: int  # of its keys in one layer, all heads together, and of its values
+    patch_values: int  # numbers in one patch as it goes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class Shape:
     has_experts: bool = False  # picture tokens and words go through weights of their own (CogVLM)
     is_any_size: bool = False  # pictures keep their shape: patches of all of them are one sequence
     keeps_one_logit: bool = True  # generation computes scores for the last position only
+    large: LargePicture | None = None  # beside the picture that the prompt has tokens for
 
     @property
     def pictures(self) -> int:
@@ -113,6 +125,7 @@ def shape_of(
         has_experts=has_experts,
         is_any_size=bool(patch) and not side,
         keeps_one_logit=keeps_one_logit,
+        large=_large_picture(config, channels) if has_experts and family_of_ours(config) == "cogagent" else None,
     )
 
 
@@ -140,6 +153,21 @@ def _cogvlm_merge(config: Mapping[str, Any]) -> int:
     """CogVLM2 merges two by two, whether its configuration says so or not."""
     stated = config.get("downsampling")
     return 2 if (config.get("num_multi_query_heads") is not None if stated is None else stated) else 1
+
+
+def _large_picture(config: Mapping[str, Any], channels: int) -> LargePicture:
+    tower = config.get("cross_vision_config") or {}
+    side = _number(config, "cross_image_size") or LARGE["side"]
+    hidden = _number(config, "cross_hidden_size") or LARGE["width"]
+    patch = _number(tower, "patch_size") or LARGE["patch"]
+    return LargePicture(
+        patches=int(side // patch) ** 2,
+        hidden=int(hidden),
+        intermediate=int(hidden * tower.get("mlp_ratio", LARGE["ratio"])),
+        heads=int(hidden // (_number(tower, "head_dim") or LARGE["head"])),
+        width=int(_number(config, "cross_compute_hidden_size") or LARGE["width"]),
+        patch_values=int(patch * patch * channels),
+    )
 
 
 def _ratio(vision: Mapping[str, Any]) -> float:
