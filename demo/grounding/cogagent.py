@@ -54,9 +54,10 @@ def _findings(text: str, size: Size) -> Iterator[Finding]:
 def _element(text: str, start: int, end: int) -> Phrase | None:
     """What the action in front of a box acts on; None where there is no action in the same line."""
     start = max(start, end - _WINDOW, text.rfind("\n", start, end) + 1)
-    closing = text.rfind("]", start, end)
-    opening = text.rfind("[", start, end)
-    arrow = _ARROW.search(text, closing + 1, end)
-    if arrow is None or not start <= opening < closing:
+    arrow = _ARROW.search(text, start, end)
+    if arrow is None:
+        return None
+    opening, closing = (text.rfind(bracket, start, arrow.start()) for bracket in "[]")
+    if not start <= opening < closing:
         return None
     return phrase_at(text, closing + 1, arrow.start()) or phrase_at(text, opening + 1, closing)

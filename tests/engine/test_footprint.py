@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,12 +218,17 @@ def measured():
     return {path.name: of_directory(path, path.name, outline=True) for path in SHAPES.iterdir()}
 
 
+# Of CogAgent's published parameters, those of the large tower's last block, norm and head are never used nor loaded.
+COGAGENT_UNUSED = (4 * 1024**2 + 3 * 1024 * 2730 + 10 * 1024 + 4 * 2730) + 2 * 1024 + 768 * 1024 + 768
+
+
 # Of CogVLM2's published bytes, 4096 are rotary frequencies that are stored with each layer and are not loaded.
 @pytest.mark.parametrize(
     ("name", "weights", "dtype"),
     [
         ("cogvlm-17b", 17_639_685_376 * 2, "bfloat16"),
         ("cogvlm2-19b", 39_006_214_656 - 4096, "bfloat16"),
+        ("cogagent-18b", (18_291_033_280 - COGAGENT_UNUSED) * 2, "bfloat16"),
         ("qwen2.5-vl-7b", 15.45 * GIB, "bfloat16"),
         ("llava-1.5-7b", 13.16 * GIB, "float16"),
     ],
@@ -238,7 +244,13 @@ def test_a_configuration_alone_tells_the_published_sizes(measured, name, weights
 
 @pytest.mark.parametrize(
     ("name", "gib"),
-    [("cogvlm-17b", 1.0), ("cogvlm2-19b", 1.0), ("qwen2.5-vl-7b", 7 / 16), ("llava-1.5-7b", 2.0)],
+    [
+        ("cogvlm-17b", 1.0),
+        ("cogvlm2-19b", 1.0),
+        ("cogagent-18b", 1.0 + 800 / 1024),
+        ("qwen2.5-vl-7b", 7 / 16),
+        ("llava-1.5-7b", 2.0),
+    ],
 )
 def test_the_cache_of_the_published_shapes_is_known(measured, name, gib):
     footprint = measured[name]
@@ -252,6 +264,7 @@ def test_the_cache_of_the_published_shapes_is_known(measured, name, gib):
     [
         ("cogvlm-17b", 1227, 1, 1226),
         ("cogvlm2-19b", 2306, 1, 9217),
+        ("cogagent-18b", 258, 1, 257),
         ("llava-1.5-7b", 576, 7, 577),  # as many as its context has room for
         ("qwen2.5-vl-7b", 3136, 2, 12544),  # of 1568 x 1568 pixels
     ],
@@ -260,6 +273,32 @@ def test_the_pictures_of_the_published_shapes_are_known(measured, name, tokens, 
     shape = measured[name].shape
     assert (shape.picture_tokens, shape.pictures, shape.picture_patches) == (tokens, pictures, patches)
     assert shape.all_patches == pictures * patches
+
+
+def test_what_cogagent_keeps_of_its_larger_picture_does_not_grow_with_a_conversation(measured):
+    footprint = measured["cogagent-18b"]
+    large = footprint.shape.large
+    assert (large.patches, large.hidden, large.intermediate, large.heads, large.width) == (6400, 1024, 2730, 16, 1024)
+    short = replace(footprint, shape=replace(footprint.shape, context=100))
+    per_token = 2 * 32 * 4096 * 2
+    assert footprint.kv_cache_bytes("bfloat16", slots=1) - short.kv_cache_bytes("bfloat16", slots=1) == 1948 * per_token
+    assert short.kv_cache_bytes("bfloat16", slots=2) == 2 * (800 * 2**20 + 100 * per_token)
+    assert short.kv_cache_bytes("bfloat16", slots=1, layers=0) == 0
+
+
+def test_reading_the_larger_picture_is_counted_and_scores_only_where_they_are_materialised(measured):
+    footprint, second = measured["cogagent-18b"], measured["cogvlm-17b"]
+    assert 6401 * 1024 * 8 * 2 < footprint.vision_activation_bytes("bfloat16") < GIB
+    assert footprint.vision_activation_bytes("bfloat16", "eager") > 16 * 6401**2 * 4
+    assert second.shape.large is None
+
+
+def test_a_published_configuration_tells_of_the_larger_picture_without_being_built(measured):
+    config = json.loads((SHAPES / "cogagent-18b" / "config.json").read_text())
+    assert shape_of(config).large == measured["cogagent-18b"].shape.large
+    for key in [key for key in config if key.startswith("cross_")]:
+        del config[key]
+    assert shape_of(config).large == measured["cogagent-18b"].shape.large  # known by the name of its class
 
 
 def test_the_limit_of_the_picture_processor_counts(tmp_path):
@@ -289,7 +328,12 @@ def test_fewer_bits_shrink_the_layers_linears_and_nothing_else(measured):
 
 @pytest.mark.parametrize(
     ("name", "largest"),
-    [("cogvlm-17b", 4096 * 3 * 4096), ("cogvlm2-19b", 4096 * 14336), ("qwen2.5-vl-7b", 3584 * 18944)],
+    [
+        ("cogvlm-17b", 4096 * 3 * 4096),
+        ("cogvlm2-19b", 4096 * 14336),
+        ("cogagent-18b", 4096 * 3 * 4096),
+        ("qwen2.5-vl-7b", 3584 * 18944),
+    ],
 )
 def test_a_quantized_layer_needs_room_for_its_largest_weight_as_it_is_multiplied(measured, name, largest):
     footprint = measured[name]
