@@ -170,7 +170,8 @@ class CogAgentCrossVisionModel(CogVLMPreTrainedModel):
         self.vit = nn.ModuleDict({"model": CogAgentCrossVisionTransformer(config)})  # a level of the published names
         self.pos_embed = nn.Parameter(torch.zeros(tower.grid**2, tower.hidden_size))
         unused = rf"cross_vision\.vit\.model\.(norm|head|rope|blocks\.{tower.num_hidden_layers - 1})\."
-        self._keys_to_ignore_on_load_unexpected = [unused]
+        # Of this model alone, whose config knows the last block's number.
+        self._keys_to_ignore_on_load_unexpected = [unused]  # type: ignore[misc]
         self.post_init()
 
     def forward(self, high_res_pixel_values: torch.Tensor) -> torch.Tensor:
