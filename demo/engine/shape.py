@@ -16,8 +16,9 @@ PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag as
 PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
 COGVLM_MARKS = 2  # tokens before and after a picture
 ROUTED = (*OURS, "", None)  # types whose picture tokens have experts of their own; published ones say none
-# What the published code of CogAgent, not its configuration, says of the larger picture and of its tower.
-LARGE = {"side": 1120, "width": 1024, "patch": 14, "ratio": 2.6667, "head": 64}
+# What CogAgent's published code, not its configuration, says of the larger picture and of its tower.
+LARGE_SIDE, LARGE_PATCH = 1120, 14  # pixels
+LARGE_WIDTH, LARGE_HEAD, LARGE_RATIO = 1024, 64, 2.6667
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +158,21 @@ def _cogvlm_merge(config: Mapping[str, Any]) -> int:
 
 def _large_picture(config: Mapping[str, Any], channels: int) -> LargePicture:
     tower = config.get("cross_vision_config") or {}
-    side = _number(config, "cross_image_size") or LARGE["side"]
-    hidden = _number(config, "cross_hidden_size") or LARGE["width"]
-    patch = _number(tower, "patch_size") or LARGE["patch"]
+    hidden = _number(config, "cross_hidden_size") or LARGE_WIDTH
+    patch = _number(tower, "patch_size") or LARGE_PATCH
     return LargePicture(
-        patches=int(side // patch) ** 2,
-        hidden=int(hidden),
-        intermediate=int(hidden * tower.get("mlp_ratio", LARGE["ratio"])),
-        heads=int(hidden // (_number(tower, "head_dim") or LARGE["head"])),
-        width=int(_number(config, "cross_compute_hidden_size") or LARGE["width"]),
-        patch_values=int(patch * patch * channels),
+        patches=((_number(config, "cross_image_size") or LARGE_SIDE) // patch) ** 2,
+        hidden=hidden,
+        intermediate=int(hidden * _ratio(tower, LARGE_RATIO)),
+        heads=hidden // (_number(tower, "head_dim") or LARGE_HEAD),
+        width=_number(config, "cross_compute_hidden_size") or LARGE_WIDTH,
+        patch_values=patch * patch * channels,
     )
 
 
-def _ratio(vision: Mapping[str, Any]) -> float:
-    ratio = vision.get("mlp_ratio", 4)
-    return float(ratio) if isinstance(ratio, int | float) else 4.0
+def _ratio(vision: Mapping[str, Any], usual: float = 4.0) -> float:
+    ratio = vision.get("mlp_ratio", usual)
+    return float(ratio) if isinstance(ratio, int | float) else usual
 
 
 def _number(config: Mapping[str, Any], *keys: str) -> int:
