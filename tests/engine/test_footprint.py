@@ -2,7 +2,6 @@
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -273,32 +272,6 @@ def test_the_pictures_of_the_published_shapes_are_known(measured, name, tokens, 
     shape = measured[name].shape
     assert (shape.picture_tokens, shape.pictures, shape.picture_patches) == (tokens, pictures, patches)
     assert shape.all_patches == pictures * patches
-
-
-def test_what_cogagent_keeps_of_its_larger_picture_does_not_grow_with_a_conversation(measured):
-    footprint = measured["cogagent-18b"]
-    large = footprint.shape.large
-    assert (large.patches, large.hidden, large.intermediate, large.heads, large.width) == (6400, 1024, 2730, 16, 1024)
-    short = replace(footprint, shape=replace(footprint.shape, context=100))
-    per_token = 2 * 32 * 4096 * 2
-    assert footprint.kv_cache_bytes("bfloat16", slots=1) - short.kv_cache_bytes("bfloat16", slots=1) == 1948 * per_token
-    assert short.kv_cache_bytes("bfloat16", slots=2) == 2 * (800 * 2**20 + 100 * per_token)
-    assert short.kv_cache_bytes("bfloat16", slots=1, layers=0) == 0
-
-
-def test_reading_the_larger_picture_is_counted_and_scores_only_where_they_are_materialised(measured):
-    footprint, second = measured["cogagent-18b"], measured["cogvlm-17b"]
-    assert 6401 * 1024 * 8 * 2 < footprint.vision_activation_bytes("bfloat16") < GIB
-    assert footprint.vision_activation_bytes("bfloat16", "eager") > 16 * 6401**2 * 4
-    assert second.shape.large is None
-
-
-def test_a_published_configuration_tells_of_the_larger_picture_without_being_built(measured):
-    config = json.loads((SHAPES / "cogagent-18b" / "config.json").read_text())
-    assert shape_of(config).large == measured["cogagent-18b"].shape.large
-    for key in [key for key in config if key.startswith("cross_")]:
-        del config[key]
-    assert shape_of(config).large == measured["cogagent-18b"].shape.large  # known by the name of its class
 
 
 def test_the_limit_of_the_picture_processor_counts(tmp_path):
