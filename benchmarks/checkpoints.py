@@ -24,7 +24,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from benchmarks import vocabulary
-from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration
+from demo.catalog import spec_of_directory
+from demo.models.cogvlm import CogVLMConfig, classes_of
 
 SHAPES = Path(__file__).resolve().parent / "shapes"
 SHARD_BYTES = 5 * 10**9
@@ -137,16 +138,15 @@ def _shrink(path: Path, layers: int) -> None:
 
 def config_of(directory: Path) -> Any:
     """The configuration as the class that the demo loads it with."""
-    stated = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
-    is_cogvlm = stated in (None, "", CogVLMConfig.model_type)  # published CogVLMs state no type
-    return (CogVLMConfig if is_cogvlm else AutoConfig).from_pretrained(directory)
+    spec = spec_of_directory(directory)
+    return (classes_of(spec.family).config if spec.is_cogvlm else AutoConfig).from_pretrained(directory)
 
 
 def on_meta(config: Any) -> nn.Module:
     """The model without its weights."""
     with torch.device("meta"):
-        if isinstance(config, CogVLMConfig):
-            return CogVLMForConditionalGeneration(config)
+        if isinstance(config, CogVLMConfig):  # CogAgent's is one too
+            return classes_of(config.model_type).model(config)
         model: nn.Module = AutoModelForImageTextToText.from_config(config)
         return model
 

@@ -47,8 +47,8 @@ def save(config: Any, directory: Path) -> list[int]:
 
 
 def _specials(config: Any) -> tuple[Mapping[str, int], str | None]:
-    """Special tokens with their ids, and the chat template; CogVLM's processor brings its own."""
-    if config.model_type == "cogvlm":
+    """Special tokens with their ids, and the chat template; our own models' processors bring theirs."""
+    if config.model_type in ("cogvlm", "cogagent"):
         bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
         return {"<s>": bos, "</s>": eos, "<pad>": pad}, None
     if config.model_type == "qwen2_5_vl":

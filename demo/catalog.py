@@ -22,8 +22,10 @@ from demo.families import FAMILIES, TALKERS, Family, family_of
 from demo.types import ROLES, Role, Size
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
-VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's published repositories hold no tokenizer; they were trained with this one
+VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's and CogAgent's repositories hold no tokenizer; this one trained them
+OURS = ("cogvlm", "cogvlm2", "cogagent")  # families that our own model code runs
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+CROSS_KEYS = ("cross_image_size", "cross_hidden_size")  # of CogAgent's larger picture
 REPO_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
 # image-text-to-text models of transformers whose config has no vision_config of its own
 VISION_TYPES = frozenset({"fuyu", "chameleon", "emu3", "t5gemma2"})
@@ -65,7 +67,7 @@ class ModelSpec:
     @property
     def is_cogvlm(self) -> bool:
         """Whether our own model code runs it."""
-        return self.family in ("cogvlm", "cogvlm2")
+        return self.family in OURS
 
 
 def _spec(name: str, source: str, family: str, **changes: Any) -> ModelSpec:
@@ -83,6 +85,8 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
             _spec("cogvlm", "zai-org/cogvlm-chat-hf", "cogvlm", tokenizer=VICUNA, roles=TALKERS),
             _spec("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", "cogvlm", tokenizer=VICUNA),
             _spec("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", "cogvlm2", roles=TALKERS),
+            _spec("cogagent-chat", "zai-org/cogagent-chat-hf", "cogagent", tokenizer=VICUNA),
+            _spec("cogagent-vqa", "zai-org/cogagent-vqa-hf", "cogagent", tokenizer=VICUNA, roles=TALKERS),
             ModelSpec("fake", "fake", "fake", "fake", dialect="cogvlm", roles=ROLES, prompts="cogvlm"),
             *(_spec(name, source, row.name) for row in FAMILIES.values() for name, source in row.repositories),
         )
@@ -116,13 +120,13 @@ def spec_of_directory(directory: Path, *, name: str | None = None) -> ModelSpec:
     name = name or directory.name
     family = _family_of(config, name)
     bare = not any((directory / file).exists() for file in TOKENIZER_FILES)
-    return _spec(name, str(directory), family, tokenizer=VICUNA if bare and family == "cogvlm" else None)
+    return _spec(name, str(directory), family, tokenizer=VICUNA if bare and family in ("cogvlm", "cogagent") else None)
 
 
 def family_in(directory: Path, name: str) -> str | None:
-    """The family that a repository's ``config.json`` shows. None for CogVLM's, which other files tell the rest of."""
+    """The family that a repository's ``config.json`` shows. None for our own, which other files tell the rest of."""
     family = _family_of(read_config(directory), name)
-    return None if family in ("cogvlm", "cogvlm2") else family
+    return None if family in OURS else family
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -148,9 +152,8 @@ def _family_of(config: Mapping[str, Any], name: str) -> str:
     model_type = config.get("model_type")
     has_vision = isinstance(config.get("vision_config"), dict)
     is_unnamed = not model_type and "text_config" not in config  # so are published CogVLMs, whose configs are flat
-    if has_vision and (is_unnamed or model_type in ("cogvlm", "cogvlm2")):
-        # nor do those say which of the two they are; only CogVLM2's can share key and value heads
-        return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
+    if has_vision and (is_unnamed or model_type in OURS):
+        return family_of_ours(config)
     if has_vision or model_type in VISION_TYPES:
         return family_of(model_type).name
     raise ConfigError(
@@ -158,6 +161,15 @@ def _family_of(config: Mapping[str, Any], name: str) -> str:
         value=f"{name}, model_type {model_type}",
         remedy="Choose an image-text-to-text model.",
     )
+
+
+def family_of_ours(config: Mapping[str, Any]) -> str:
+    """Which of ours a flat configuration is; published ones do not say, but for CogAgent's model class."""
+    named = f"{config.get('model_type')} {config.get('architectures')}".lower()
+    if "cogagent" in named or not config.keys().isdisjoint(CROSS_KEYS):
+        return "cogagent"
+    # only CogVLM2's decoder can share key and value heads
+    return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
 
 
 def _find(name: str, family: str) -> ModelSpec:

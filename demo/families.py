@@ -51,6 +51,9 @@ _TABLE = (
     Family("cogvlm", ("cogvlm",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family("cogvlm2", ("cogvlm2",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family(
+        "cogagent", ("cogagent",), "cogagent", "cogagent", ROLES, max_pictures=1, max_side=None, needs_picture=True,
+    ),
+    Family(
         "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True,
         repositories=(
             ("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"),

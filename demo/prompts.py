@@ -20,6 +20,14 @@ PROMPTS = Path(__file__).resolve().parent.parent / "assets" / "prompts"
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """A question that a user completes; ``text`` holds {task} once, where the user's own words go."""
+
+    name: str  # what it does, for a menu
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSet:
     """The wording one family of models understands."""
 
@@ -27,6 +35,7 @@ class PromptSet:
     ground: str  # holds {phrase}; empty when the model draws no boxes
     describe_region: str  # holds {box}; empty when it cannot be asked about one
     chat_examples: tuple[str, ...]
+    templates: tuple[Template, ...] = ()  # questions of a fixed form that the family was taught, as agents' tasks are
 
     def ask_where(self, phrase: str) -> str:
         """The question that makes the model answer with the boxes of ``phrase``."""
@@ -71,6 +80,7 @@ def load_prompts(name: str) -> PromptSet:
         ground=data["ground"],
         describe_region=data["describe_region"],
         chat_examples=tuple(data["chat_examples"]),
+        templates=tuple(Template(**template) for template in data.get("templates", ())),
     )
 
 

@@ -83,6 +83,13 @@ def test_the_fakes_options_come_from_its_query():
         (FLAT_V2, (), "cogvlm2", "cogvlm", None),
         ({**FLAT_V1, "model_type": ""}, (), "cogvlm", "cogvlm", VICUNA),  # as published, once saved again
         ({**FLAT_V2, "model_type": ""}, (), "cogvlm2", "cogvlm", None),
+        ({**FLAT_V1, "cross_image_size": 1120}, (), "cogagent", "cogagent", VICUNA),
+        ({**FLAT_V1, "cross_hidden_size": 1024}, ("tokenizer.model",), "cogagent", "cogagent", None),
+        ({**FLAT_V1, "architectures": ["CogAgentForCausalLM"]}, (), "cogagent", "cogagent", VICUNA),
+        ({**FLAT_V1, "model_type": "cogagent"}, (), "cogagent", "cogagent", VICUNA),
+        ({**FLAT_V1, "architectures": ["CogVLMForCausalLM"]}, (), "cogvlm", "cogvlm", VICUNA),
+        # of the same name, but another family's: its decoder is GLM's, and it is not in transformers
+        ({"model_type": "chatglm", "vision_config": {}, "_name_or_path": "cogagent-9b"}, (), "generic", None, None),
         ({"text_config": {}, "vision_config": {}}, (), "generic", None, None),  # CogVLM's own is flat
         ({**FLAT_V1, "model_type": "cogvlm"}, ("tokenizer.json",), "cogvlm", "cogvlm", None),
         ({**FLAT_V2, "model_type": "cogvlm"}, (), "cogvlm2", "cogvlm", None),
@@ -127,6 +134,8 @@ def test_an_unknown_repository_is_left_for_the_worker_to_recognise():
 
 def test_a_catalogued_repository_is_recognised_by_its_address():
     assert resolve(ModelChoice("zai-org/cogvlm2-llama3-chat-19B")).name == "cogvlm2"
+    assert resolve(ModelChoice("zai-org/cogagent-chat-hf")).name == "cogagent-chat"
+    assert resolve(ModelChoice("zai-org/cogagent-vqa-hf")).roles == ("chat", "captioning")
 
 
 def test_a_directory_wins_over_a_repository_of_the_same_name(tmp_path, monkeypatch):
@@ -139,7 +148,9 @@ def test_a_directory_wins_over_a_repository_of_the_same_name(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["", "nonsense", "cogvlm3", "BUNDLED"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(ConfigError, match="bundled, cogvlm, cogvlm-grounding, cogvlm2, fake"):
+    with pytest.raises(
+        ConfigError, match="bundled, cogvlm, cogvlm-grounding, cogvlm2, cogagent-chat, cogagent-vqa, fake"
+    ):
         resolve(ModelChoice(name))
 
 
@@ -156,7 +167,7 @@ def test_a_role_the_model_does_not_serve_is_refused():
 
 
 def test_the_tokenizer_can_be_overridden(tmp_path):
-    assert resolve(ModelChoice("cogvlm")).tokenizer == VICUNA
+    assert resolve(ModelChoice("cogvlm")).tokenizer == resolve(ModelChoice("cogagent-chat")).tokenizer == VICUNA
     assert resolve(ModelChoice("cogvlm?tokenizer=my-org/tok")).tokenizer == "my-org/tok"
     assert resolve(ModelChoice(f"cogvlm?tokenizer={tmp_path}")).tokenizer == str(tmp_path)
 

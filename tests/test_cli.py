@@ -248,8 +248,18 @@ def test_wrong_use_is_one_line_on_stderr_and_exit_code_two():
 def test_the_models_known_by_name_are_listed():
     finished = launch("models")
     assert finished.returncode == 0
-    for name in ("bundled", "cogvlm", "cogvlm-grounding", "cogvlm2"):
+    for name in ("bundled", "cogvlm", "cogvlm-grounding", "cogvlm2", "cogagent-chat", "cogagent-vqa"):
         assert name in finished.stdout
+
+
+def test_a_plan_needs_no_more_of_a_cogagent_than_its_configuration(capsys):
+    model = str(ROOT / "benchmarks" / "shapes" / "cogagent-18b")
+    assert main(["--plan", "--json", "--model", model, "--assume", "2x24GiB"], {}) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["fits"], plan["placement"], plan["dtype"]) == (True, "shard", "bfloat16")
+    assert plan["weights_bytes"] == 2 * plan["parameters"]
+    assert plan["kv_cache_bytes"] == 800 * 2**20 + 2048 * 2 * 32 * 4096 * 2
+    assert list(plan["replicas"][0]["devices"]) == ["cuda:0", "cuda:1"]
 
 
 def test_a_plan_is_printed_as_one_object_of_whole_bytes(capsys):

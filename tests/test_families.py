@@ -42,7 +42,7 @@ def test_a_type_that_is_in_no_row_chats_and_captions():
 
 
 def test_types_are_spelt_as_transformers_spells_them():
-    ours = {"cogvlm", "cogvlm2"}
+    ours = {"cogvlm", "cogvlm2", "cogagent"}
     types = {model_type for family in FAMILIES.values() for model_type in family.types} - ours
     newer = {"minicpmv4_7", "molmo2"}  # not in every version that is supported
     assert types - newer <= set(CONFIG_MAPPING)

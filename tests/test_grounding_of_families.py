@@ -21,12 +21,13 @@ from demo.ui.context import make_context
 from demo.ui.handlers import looking
 from demo.ui.reading import readable
 from tests import tinyfamilies
-from tests.tinymodels import save_qwen
+from tests.tinymodels import save_cogagent, save_qwen
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDE = (1600, 100)  # Qwen2.5-VL is shown 1568 x 112 of it, in whose pixels it answers
 ANSWERS = {
     "qwen2_5_vl": (save_qwen, '[{"bbox_2d": [784, 56, 1568, 112], "label": "a dog"}]'),
+    "cogagent": (save_cogagent, "[button] a dog -> CLICK at the box [[500,500,999,999]]"),
     "florence2": (tinyfamilies.save_florence2, "a dog<loc_500><loc_500><loc_999><loc_999>"),
     "kosmos2": (
         tinyfamilies.save_kosmos2,
@@ -38,7 +39,8 @@ ANSWERS = {
 def teach(directory: Path, answer: str) -> Path:
     """Have the model say nothing but this, as often as it may."""
     words = AutoTokenizer.from_pretrained(directory)
-    size = json.loads((directory / "config.json").read_text())["text_config"]["vocab_size"]
+    config = json.loads((directory / "config.json").read_text())
+    size = config.get("text_config", config)["vocab_size"]
     words.add_tokens([AddedToken(answer, special=False, normalized=False)])
     said = words.convert_tokens_to_ids(answer)
     assert said < size
@@ -105,3 +107,17 @@ def test_the_page_draws_them_and_shows_no_syntax(taught, picture, family, quantu
         pieces = readable(answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
         assert not set("<>|[{_0123456789") & set("".join(piece for piece, _ in pieces))
         assert {region.label for region in answer.regions} == {"a dog"}
+
+
+def test_an_agents_action_is_drawn_and_stays_to_be_read(taught, picture):
+    with ModelManager(EngineConfig(models=(ModelChoice(taught("cogagent")),))) as manager:
+        manager.start()
+        context = make_context(manager, look=lambda: None, folder=picture.parent)
+        with closing(looking.ground(context, str(picture), "the dog", (0, 1, 0, 1, 1, None))) as steps:
+            answer = [step for step in steps if step.text][-1]
+    (region,) = answer.regions
+    assert region.label == "a dog"
+    assert nearly((region.box.x0, region.box.y0, region.box.x1, region.box.y1), 2)
+    pieces = readable(answer.text, answer.regions, answer.dialect)
+    assert [words for words, label in pieces if label] == ["a dog"]
+    assert "".join(words for words, _ in pieces) == "[button] a dog -> CLICK at the box"

@@ -18,12 +18,16 @@ def test_every_set_is_complete_and_consistent(name):
     assert all(text.strip() for text in (*prompts.caption.values(), *prompts.chat_examples))
     assert prompts.ground.count("{phrase}") == bool(prompts.ground)
     assert prompts.describe_region.count("{box}") == bool(prompts.describe_region)
+    for template in prompts.templates:
+        assert template.name.strip()
+        assert template.text.count("{task}") == 1
     assert bool(prompts.ground) >= bool(prompts.describe_region) >= ("grounded" in prompts.caption)
 
 
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_file_holds_nothing_that_is_not_read(path):
-    assert set(json.loads(path.read_text())) - {"verified"} == {"caption", "ground", "describe_region", "chat_examples"}
+    read = {"caption", "ground", "describe_region", "chat_examples"}
+    assert read <= set(json.loads(path.read_text())) <= {*read, "verified", "templates"}
 
 
 def test_cogvlm_is_asked_in_the_words_it_was_trained_on():
@@ -31,6 +35,15 @@ def test_cogvlm_is_asked_in_the_words_it_was_trained_on():
     assert prompts.ask_caption("short") == "Describe the image in one short sentence."
     assert prompts.ask_where("the red car") == "Where is the red car? Answer in [[x0,y0,x1,y1]] format."
     assert prompts.ask_what("[[001,002,003,004]]") == "What is in the box [[001,002,003,004]]?"
+
+
+def test_cogagent_is_asked_for_places_by_its_suffix_and_given_tasks_in_quotes():
+    prompts = load_prompts("cogagent")
+    assert prompts.ask_where("the red car") == "Where is the red car?(with grounding)"
+    texts = [template.text.replace("{task}", "Search for CogVLM") for template in prompts.templates]
+    assert 'What steps do I need to take to "Search for CogVLM"?' in texts
+    assert 'What steps do I need to take to "Search for CogVLM"?(with grounding)' in texts
+    assert load_prompts("cogvlm").templates == ()
 
 
 @pytest.mark.parametrize("phrase", ["a {box}", "{0}", "{phrase}", "}{", "100 %s", "\\1"])

@@ -27,7 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration, CogVLMProcessor
+from demo.models.cogvlm import classes_of
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {% for c in m.content %}"
@@ -153,22 +153,31 @@ def save_paligemma(directory: Path, *, seed: int = 0) -> Path:
     return directory
 
 
-def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, **changes) -> Path:
+def save_cogagent(directory: Path, **changes) -> Path:
+    """A CogAgent with 18 tokens a picture, whose larger one has 36 patches."""
+    sizes = {"cross_image_size": 84, "cross_hidden_size": 64, "cross_compute_hidden_size": 16}
+    tower = {"cross_vision_config": {"head_dim": 16, "num_hidden_layers": 3}}
+    return save_cogvlm(directory, family="cogagent", **{**sizes, **tower, **changes})
+
+
+def save_cogvlm(directory: Path, *, seed: int = 0, published: bool = True, family: str = "cogvlm", **changes) -> Path:
     """A CogVLM with 18 tokens a picture and a context of 256; ``published`` leaves out what published configs lack."""
     torch.manual_seed(seed)
+    ours = classes_of(family)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     vision = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_heads": 4, "image_size": 56}
-    config = CogVLMConfig(
+    config = ours.config(
         **{"vocab_size": 272, "max_position_embeddings": 256, "vision_config": vision, **sizes, **changes}
     )
-    model = CogVLMForConditionalGeneration(config)
+    model = ours.model(config)
     speak_plainly(model, first_byte=3)
     model.save_pretrained(directory)
-    CogVLMProcessor.from_config(config, tokenizer()).save_pretrained(directory)
+    ours.processor.from_config(config, tokenizer()).save_pretrained(directory)
     if published:
         for name in ("processor_config.json", "preprocessor_config.json", "chat_template.jinja"):
             (directory / name).unlink(missing_ok=True)
-        edit_config(directory, model_type=None, architectures=["CogVLMForCausalLM"])
+        name = "CogAgent" if family == "cogagent" else "CogVLM"
+        edit_config(directory, model_type=None, architectures=[f"{name}ForCausalLM"])
     return directory
 
 

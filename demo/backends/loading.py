@@ -1,8 +1,8 @@
 """Loads a transformers model and its processor from a directory, once, where the placement says, and proves it.
 
-Owns the choice of classes (our own for CogVLM, the auto classes for the rest), the dtype on a CPU, and the one call of
-`from_pretrained`, which places every weight where it stays. That call changes globals of torch while it runs, so a lock
-keeps two from meeting in one process. Knows nothing of requests. Bytes are integers.
+Owns the choice of classes (our own for CogVLM and CogAgent, the auto classes for the rest), the dtype on a CPU, and the
+one call of `from_pretrained`, which places every weight where it stays. That call changes globals of torch while it
+runs, so a lock keeps two from meeting in one process. Knows nothing of requests. Bytes are integers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from demo.backends.checkpoint import check_weights
 from demo.backends.proving import prove
 from demo.catalog import ModelSpec, read_config
 from demo.errors import BrokenCheckpoint, ConfigError, UnsafeWeights
-from demo.models.cogvlm import CogVLMForConditionalGeneration, CogVLMProcessor
+from demo.models.cogvlm import classes_of
 from demo.types import Placement
 
 FULL_PRECISION_BYTES = 4_000_000_000  # up to this size a CPU computes in float32, which it is fastest at
@@ -60,9 +60,10 @@ def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement) ->
     num_weights = check_weights(directory)
     dtype = dtype_for(placement, num_weights)
     if spec.is_cogvlm:
-        model = _from_pretrained(CogVLMForConditionalGeneration, spec, directory, placement, dtype)
+        ours = classes_of(spec.family)
+        model = _from_pretrained(ours.model, spec, directory, placement, dtype)
         tokenizer = None if words == directory else words
-        return Loaded(model, CogVLMProcessor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True))
+        return Loaded(model, ours.processor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True))
     _check_known(directory, spec)
     model = _from_pretrained(_auto_class(directory, spec), spec, directory, placement, dtype)
     return Loaded(model, _processor(directory, spec))

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from demo.catalog import spec_of_directory
-from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration
+from demo.models.cogvlm import classes_of
 
 Kind = Literal["embedding", "vision", "layer", "head", "other"]
 
@@ -54,9 +54,10 @@ class Part:
 def build(directory: Path) -> Any:
     """The model of a directory's ``config.json``, on the meta device."""
     with torch.device("meta"):
-        if spec_of_directory(directory).is_cogvlm:
-            config = CogVLMConfig.from_pretrained(directory, local_files_only=True)
-            return CogVLMForConditionalGeneration._from_config(config, dtype=PLANNED)
+        spec = spec_of_directory(directory)
+        if spec.is_cogvlm:
+            ours = classes_of(spec.family)
+            return ours.model._from_config(ours.config.from_pretrained(directory, local_files_only=True), dtype=PLANNED)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         return AutoModelForImageTextToText.from_config(config, dtype=PLANNED)
 

@@ -33,7 +33,7 @@ class Prompter:
         self._context = min((limit for limit in (context, planned) if limit is not None), default=None)
         self._is_limit_of_model = self._context == context
         self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
-        # CogVLM's processor reads all text as text itself
+        # our own processors read all text as text themselves
         words = frozenset() if spec.is_cogvlm else special_words(processor)
         self._special = _pattern(words)
         # what the model wrote itself keeps the tokens of its boxes, which are neither pictures nor turns
@@ -44,8 +44,10 @@ class Prompter:
         self._refuse_at_a_glance(messages)
         pictures = {id(picture) for picture in self.kept(messages)}
         turns = [self._turn(message, pictures) for message in messages]
+        has_template = getattr(self._processor, "chat_template", None) is not None
+        self._check_has_picture(turns if has_template else turns[-1:])
         try:
-            if getattr(self._processor, "chat_template", None) is None:
+            if not has_template:
                 return self._prepare_last(turns[-1])
             return self._processor.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
@@ -88,6 +90,11 @@ class Prompter:
         pictures = [picture for message in messages for picture in message.pictures]
         return pictures[len(pictures) - min(len(pictures), self._spec.max_pictures) :]
 
+    def _check_has_picture(self, turns: Sequence[dict[str, Any]]) -> None:
+        has_picture = any(part["type"] == "image" for turn in turns for part in turn["content"])
+        if self._spec.traits.needs_picture and not has_picture:
+            raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
+
     def _turn(self, message: Message, kept: set[int]) -> dict[str, Any]:
         images = [{"type": "image", "image": self._image(p)} for p in message.pictures if id(p) in kept]
         return {"role": message.speaker, "content": [*images, {"type": "text", "text": self._worded(message)}]}
@@ -115,8 +122,6 @@ class Prompter:
     def _prepare_last(self, turn: dict[str, Any]) -> Any:
         """Models that know no conversations get the last question with its pictures."""
         images = [part["image"] for part in turn["content"] if part["type"] == "image"]
-        if self._spec.traits.needs_picture and not images:
-            raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
         return self._processor(text=turn["content"][-1]["text"], images=images or None, return_tensors="pt")
 
 

@@ -3,14 +3,15 @@
 Owns the formulas, one for each moment at which memory peaks; each is a sum of named terms, in the order in which the
 layers allocate. Knows nothing of weights or devices. Numbers are counted first, bytes last: a number takes the item
 size of the model's dtype, or four bytes where the code computes in float32. Letters: D decoder width, I width of its
-MLP, Q and K widths of queries and of keys, T tokens; W, J and P are the tower's width, MLP width and patches.
+MLP, Q and K widths of queries and of keys, T tokens; W, J and P are the tower's width, MLP width and patches. Of
+CogAgent's larger picture W, J and P are those of its own tower, and C the width of its keys in a layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from demo.engine.shape import Shape
+from demo.engine.shape import LargePicture, Shape
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 FLOAT = 4
@@ -26,7 +27,8 @@ def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
     if not shape.patches:
         return 0
     moments = (_tower_attention(shape, dtype, attn), _tower_mlp(shape, dtype), _projector(shape, dtype))
-    return _pixels(shape, dtype) + max(moments)
+    small = max(moments) + _seen(shape, dtype)  # the larger picture is read first
+    return _pixels(shape, dtype) + max(small, _large_tower(shape.large, dtype, attn) if shape.large else 0)
 
 
 def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
@@ -36,9 +38,10 @@ def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
         _projections(shape, dtype),
         _attention(shape, dtype, attn),
         _mlp(shape, dtype, attn),
+        _cross_attention(shape, shape.large, dtype, attn) if shape.large else 0,
     )
-    held = _pixels(shape, dtype) + _features(shape, dtype) + _factors(shape, dtype) + _mask(shape, dtype, attn)
-    return held + max(moments)
+    held = _pixels(shape, dtype) + _features(shape, dtype) + _seen(shape, dtype) + _factors(shape, dtype)
+    return held + _mask(shape, dtype, attn) + max(moments)
 
 
 def unpacked_bytes(shape: Shape, dtype: str) -> int:
@@ -58,7 +61,8 @@ def logits_bytes(shape: Shape, slots: int = 1) -> int:
 
 def _pixels(shape: Shape, dtype: str) -> int:
     """The pictures as they were sent in, which the caller keeps until the first token is there."""
-    return shape.all_patches * shape.patch_values * ITEM_BYTES[dtype]
+    large = shape.large.patches * shape.large.patch_values if shape.large else 0
+    return (shape.all_patches * shape.patch_values + large) * ITEM_BYTES[dtype]
 
 
 def _tower_attention(shape: Shape, dtype: str, attn: str) -> int:
@@ -97,6 +101,28 @@ def _features(shape: Shape, dtype: str) -> int:
     """What the tower gave, its projection and that of all pictures together: CogVLM drops them before the decoder."""
     numbers = shape.all_patches * shape.vision_hidden + 2 * shape.picture_tokens * shape.pictures * shape.hidden
     return 0 if shape.has_experts else numbers * ITEM_BYTES[dtype]
+
+
+def _seen(shape: Shape, dtype: str) -> int:
+    """What all layers attend to of the larger picture."""
+    return shape.large.patches * shape.large.hidden * ITEM_BYTES[dtype] if shape.large else 0
+
+
+def _large_tower(large: LargePicture, dtype: str, attn: str) -> int:
+    """The peak of one of its layers, over all patches and the class token.
+
+    Keys are turned in float32: stream, norm, queries and keys before they are turned, and the keys' pairs swapped
+    (5 W); two products and their sum. Later, stream, norm, queries, keys, values, the result, its norm and its
+    projection (8 W). In the MLP the input, stream and norm (3 W), and both inner tensors and their product (3 J).
+    """
+    tokens, item = large.patches + 1, ITEM_BYTES[dtype]
+    turning = 5 * large.hidden * item + 3 * large.hidden * FLOAT
+    moments = [tokens * turning, tokens * 8 * large.hidden * item]
+    moments.append(tokens * (3 * large.hidden + 3 * large.intermediate) * item)
+    if attn == "eager":
+        moments.append(tokens * 5 * large.hidden * item + large.heads * tokens**2 * _score_bytes(dtype))
+    angles = 2 * tokens * large.hidden // max(1, large.heads) * FLOAT
+    return angles + max(moments)
 
 
 def _factors(shape: Shape, dtype: str) -> int:
@@ -146,14 +172,27 @@ def _attention(shape: Shape, dtype: str, attn: str) -> int:
     return shape.context * (numbers + repeated) * item + shape.heads * shape.context**2 * _score_bytes(dtype)
 
 
+def _cross_attention(shape: Shape, large: LargePicture, dtype: str, attn: str) -> int:
+    """Layer's input, stream and its norm (3 D) and queries; keys and values as projected, or the result and its copy.
+
+    Keys and values are in the cache by then. Eager has a score for each token and patch.
+    """
+    numbers = shape.context * (3 * shape.hidden + large.width)
+    projected, result = 2 * large.patches * large.width, 2 * shape.context * large.width
+    scores = shape.heads * shape.context * large.patches * _score_bytes(dtype) if attn == "eager" else 0
+    return max((numbers + projected) * ITEM_BYTES[dtype], (numbers + result) * ITEM_BYTES[dtype] + scores)
+
+
 def _mlp(shape: Shape, dtype: str, attn: str) -> int:
     """Layer's input, stream and its norm, and embeddings or attended (4 D); gate, up and their product (3 I).
 
     A prompt with pictures sends fewer tokens through each of CogVLM's experts than one of words alone, which is
-    therefore the larger. Eager attention's scores are still there, in the model's dtype.
+    therefore the larger. Eager attention's scores are still there, in the model's dtype. CogAgent's layers have let go
+    of what was attended, and of the scores.
     """
-    scores = shape.heads * shape.context**2 if attn == "eager" else 0
-    numbers = shape.context * (4 * shape.hidden + 3 * shape.intermediate)
+    scores = shape.heads * shape.context**2 if attn == "eager" and shape.large is None else 0
+    stream = 4 if shape.large is None else 3
+    numbers = shape.context * (stream * shape.hidden + 3 * shape.intermediate)
     return (numbers + scores) * ITEM_BYTES[dtype]
 
 

@@ -77,9 +77,13 @@ class ModelFootprint:
         return plain + int(module.linear_floats * BYTES_PER_WEIGHT[quantization]) + scales
 
     def kv_cache_bytes(self, dtype: str, *, slots: int, layers: int | None = None) -> int:
-        """Keys and values of ``slots`` conversations of the planned context, in some layers or in all."""
-        per_token = 2 * (self.shape.layers if layers is None else layers) * self.shape.kv_width * ITEM_BYTES[dtype]
-        return per_token * self.shape.context * slots
+        """Keys and values of ``slots`` conversations of the planned context, in some layers or in all.
+
+        Those of CogAgent's larger picture are as many however short a conversation is.
+        """
+        shape = self.shape
+        layer = shape.context * shape.kv_width + (shape.large.patches * shape.large.width if shape.large else 0)
+        return 2 * (shape.layers if layers is None else layers) * layer * ITEM_BYTES[dtype] * slots
 
     def slots(self, wanted: int | None) -> int:
         """How many of the answers that are wanted at a time it can make; one where that is yet to be decided."""

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from demo.catalog import OURS, family_of_ours
+
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
 PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
 COGVLM_MARKS = 2  # tokens before and after a picture
 ENCODERS = ("florence2", "kosmos-2", "kosmos-2.5", "pix2struct", "vision-encoder-decoder")
-ROUTED = (
-    "cogvlm",
-    "cogvlm2",
-    "",
-    None,
-)  # types whose picture tokens have experts of their own; published ones say none
+ROUTED = (*OURS, "", None)  # types whose picture tokens have experts of their own; published ones say none
+# What CogAgent's published code, not its configuration, says of the larger picture and of its tower.
+LARGE_SIDE, LARGE_PATCH = 1120, 14  # pixels
+LARGE_WIDTH, LARGE_HEAD, LARGE_RATIO = 1024, 64, 2.6667
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,18 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class LargePicture:
+    """CogAgent's second picture: no tokens stand for it, every layer of the decoder attends to its patches."""
+
+    patches: int  # without the class token, which ends with the tower
+    hidden: int  # width of the tower, and of what it gives
+    intermediate: int
+    heads: int
+    width: int  # of its keys in one layer, all heads together, and of its values
+    patch_values: int  # numbers in one patch as it goes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class Shape:
     is_any_size: bool = False  # pictures keep their shape: patches of all of them are one sequence
     keeps_one_logit: bool = True  # generation computes scores for the last position only
     answers_alone: bool = False  # it remembers more of a conversation than keys and values, or not all of these
+    large: LargePicture | None = None  # beside the picture that the prompt has tokens for
 
     @property
     def pictures(self) -> int:
@@ -94,6 +107,7 @@ def shape_of(
     patches = (side // patch) ** 2 + 1 if side and patch else _most_patches(patch, limits, max_pixels)
     tokens = (side // patch // merge) ** 2 if side and patch else patches // merge**2
     hidden = _number(vision, "embed_dim", "hidden_size")  # where both are there, the second is the decoder's
+    large = _large_picture(config, channels) if has_experts and family_of_ours(config) == "cogagent" else None
     return Shape(
         layers=_number(text, "num_hidden_layers"),
         hidden=_number(text, "hidden_size"),
@@ -115,7 +129,8 @@ def shape_of(
         has_experts=has_experts,
         is_any_size=bool(patch) and not side,
         keeps_one_logit=keeps_one_logit,
-        answers_alone=_answers_alone(config, text),
+        answers_alone=_answers_alone(config, text) or large is not None,
+        large=large,
     )
 
 
@@ -151,9 +166,23 @@ def _cogvlm_merge(config: Mapping[str, Any]) -> int:
     return 2 if (config.get("num_multi_query_heads") is not None if stated is None else stated) else 1
 
 
-def _ratio(vision: Mapping[str, Any]) -> float:
-    ratio = vision.get("mlp_ratio", 4)
-    return float(ratio) if isinstance(ratio, int | float) else 4.0
+def _large_picture(config: Mapping[str, Any], channels: int) -> LargePicture:
+    tower = config.get("cross_vision_config") or {}
+    hidden = _number(config, "cross_hidden_size") or LARGE_WIDTH
+    patch = _number(tower, "patch_size") or LARGE_PATCH
+    return LargePicture(
+        patches=((_number(config, "cross_image_size") or LARGE_SIDE) // patch) ** 2,
+        hidden=hidden,
+        intermediate=int(hidden * _ratio(tower, LARGE_RATIO)),
+        heads=hidden // (_number(tower, "head_dim") or LARGE_HEAD),
+        width=_number(config, "cross_compute_hidden_size") or LARGE_WIDTH,
+        patch_values=patch * patch * channels,
+    )
+
+
+def _ratio(vision: Mapping[str, Any], usual: float = 4.0) -> float:
+    ratio = vision.get("mlp_ratio", usual)
+    return float(ratio) if isinstance(ratio, int | float) else usual
 
 
 def _number(config: Mapping[str, Any], *keys: str) -> int:

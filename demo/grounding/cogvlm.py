@@ -22,7 +22,7 @@ marks = NOTHING
 _FRAME = Size(1000, 1000)
 
 # No bracket inside, so that a scan ends where the next one begins.
-_SYNTAX = re.compile(r"\[\[([^\[\]]*)\]\]")
+SYNTAX = re.compile(r"\[\[([^\[\]]*)\]\]")
 
 
 def parse(text: str, size: Size) -> list[Region]:
@@ -35,8 +35,15 @@ def format(box: Box, size: Size) -> str:
     return "[[" + ",".join(f"{number:03d}" for number in quantized(box, size, _FRAME, last=999)) + "]]"
 
 
+def boxes_in(inner: str, size: Size, *, with_points: bool = False) -> tuple[Box, ...]:
+    """The boxes between a pair of double brackets, and, as boxes without extent, the points if they count too."""
+    corners = [numbers(part) for part in inner.split(";", MAX_REGIONS)[:MAX_REGIONS]]
+    if with_points:
+        corners = [2 * pair if len(pair) == 2 else pair for pair in corners]
+    boxes = [placed(four, size, _FRAME) for four in corners if len(four) == 4]
+    return tuple(box for box in boxes if box)
+
+
 def _findings(text: str, size: Size) -> Iterator[Finding]:
-    for found in _SYNTAX.finditer(text):
-        parts = found[1].split(";", MAX_REGIONS)[:MAX_REGIONS]
-        boxes = [placed(corners, size, _FRAME) for part in parts if len(corners := numbers(part)) == 4]
-        yield Finding(tuple(box for box in boxes if box), found.span())
+    for found in SYNTAX.finditer(text):
+        yield Finding(boxes_in(found[1], size), found.span())

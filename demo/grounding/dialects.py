@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from demo.errors import ConfigError
 from demo.grounding import (
+    cogagent,
     cogvlm,
     deepseek,
     florence2,
@@ -92,7 +93,20 @@ class _Adapted:
         return self.module.format(box, size)
 
 
-_RELATIVE = (cogvlm, deepseek, florence2, glm, internvl, kosmos2, minicpm, molmo, paligemma, qwen2_vl, qwen3_vl)
+_RELATIVE = (
+    cogagent,
+    cogvlm,
+    deepseek,
+    florence2,
+    glm,
+    internvl,
+    kosmos2,
+    minicpm,
+    molmo,
+    paligemma,
+    qwen2_vl,
+    qwen3_vl,
+)
 _IN_PIXELS = (plain_json, qwen2_5_vl)
 
 _DIALECTS = MappingProxyType(

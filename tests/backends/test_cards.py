@@ -16,7 +16,7 @@ from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.errors import OutOfMemory
 from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
-from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+from tests.tinymodels import save_cogagent, save_cogvlm, save_llava, save_qwen
 
 pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 
@@ -128,7 +128,9 @@ def _clean_cards():
     free_all()
 
 
-@pytest.fixture(scope="module", params=[save_cogvlm, save_qwen, save_llava], ids=["cogvlm", "qwen", "llava"])
+@pytest.fixture(
+    scope="module", params=[save_cogvlm, save_cogagent, save_qwen, save_llava], ids=lambda save: save.__name__
+)
 def subject(request, tmp_path_factory):
     return Subject(request.param(tmp_path_factory.mktemp("model")))
 

@@ -19,11 +19,12 @@ from demo.history import recent
 from demo.prompts import load_prompts
 from demo.types import Box, GenerateRequest, Message, Picture, Placement, Sampling, Size
 from tests import tinyfamilies
-from tests.tinymodels import save_paligemma, save_qwen
+from tests.tinymodels import save_cogagent, save_paligemma, save_qwen
 
 OLD_TRANSFORMERS = tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 23)
 CPU = Placement({"": "cpu"}, threads=1)
 MAKERS = {
+    "cogagent": save_cogagent,
     "qwen2_vl": tinyfamilies.save_qwen2_vl,
     "qwen2_5_vl": save_qwen,
     "qwen3_vl": tinyfamilies.save_qwen3_vl,

@@ -14,7 +14,8 @@ from accelerate.utils.modeling import check_device_map
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 from demo.backends import outline
-from demo.models.cogvlm import CogVLMForConditionalGeneration
+from demo.catalog import spec_of_directory
+from demo.models.cogvlm import classes_of
 from tests import tinymodels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,7 @@ SAVERS = [
     tinymodels.save_cogvlm,
     save_second,
     save_tied,
+    tinymodels.save_cogagent,
     tinymodels.save_llava,
     tinymodels.save_qwen,
     tinymodels.save_paligemma,
@@ -59,9 +61,8 @@ def directory(request, tmp_path):
 
 
 def load(directory, dtype=torch.bfloat16):
-    config = json.loads((directory / "config.json").read_text())
-    ours = config.get("model_type") in (None, "cogvlm")
-    cls = CogVLMForConditionalGeneration if ours else AutoModelForImageTextToText
+    spec = spec_of_directory(directory)
+    cls = classes_of(spec.family).model if spec.is_cogvlm else AutoModelForImageTextToText
     return cls.from_pretrained(directory, dtype=dtype).eval()
 
 
@@ -99,7 +100,8 @@ def test_the_parts_make_a_device_map_that_loading_accepts(directory):
 def test_towers_and_embeddings_are_whole_and_layers_are_apart(directory):
     model = outline.build(directory)
     kinds = [part.kind for part in outline.parts_of(model)]
-    assert kinds.count("vision") == kinds.count("embedding") == 1
+    assert kinds.count("embedding") == 1
+    assert kinds.count("vision") == (2 if model.config.model_type == "cogagent" else 1)
     assert kinds.count("layer") == model.config.get_text_config().num_hidden_layers
     assert kinds[-1] == "head"
     assert kinds.index("vision") < kinds.index("layer")

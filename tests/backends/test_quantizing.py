@@ -16,7 +16,7 @@ from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.errors import ConfigError
 from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
-from tests.tinymodels import edit_config, save_cogvlm, save_llava, save_qwen
+from tests.tinymodels import edit_config, save_cogagent, save_cogvlm, save_llava, save_qwen
 
 PICTURE = Picture(Size(40, 30), bytes(range(256)) * 14 + bytes(16))
 
@@ -24,6 +24,10 @@ PICTURE = Picture(Size(40, 30), bytes(range(256)) * 14 + bytes(16))
 def save_wide_cogvlm(directory):
     """Four bits come in rows of 64 numbers."""
     return save_cogvlm(directory, hidden_size=128, intermediate_size=256)
+
+
+def save_wide_cogagent(directory):
+    return save_cogagent(directory, hidden_size=128, intermediate_size=256, cross_compute_hidden_size=64)
 
 
 def loaded(directory, **how):
@@ -41,7 +45,14 @@ def ask(backend):
 
 @pytest.mark.parametrize(
     ("save", "kind"),
-    [(save_wide_cogvlm, "int8"), (save_wide_cogvlm, "int4"), (save_llava, "int8"), (save_qwen, "int8")],
+    [
+        (save_wide_cogvlm, "int8"),
+        (save_wide_cogvlm, "int4"),
+        (save_wide_cogagent, "int8"),
+        (save_wide_cogagent, "int4"),
+        (save_llava, "int8"),
+        (save_qwen, "int8"),
+    ],
 )
 def test_a_quantized_model_answers_and_only_its_layers_shrink(tmp_path, save, kind):
     pytest.importorskip(quantizing.LIBRARIES[kind])

@@ -12,7 +12,7 @@ from demo.config import ModelChoice
 from demo.errors import ConfigError
 from demo.types import Message, Picture, Placement, Size
 from tests.backends.pretend import OnCard, pretended_cards
-from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+from tests.tinymodels import save_cogagent, save_cogvlm, save_llava, save_qwen
 
 TOLERANCE = 1e-5
 FIRST, SECOND, MAIN = "cpu:0", "cpu:1", "cpu"
@@ -95,7 +95,7 @@ def answers(model, inputs):
     return logits, model.generate(**inputs, max_new_tokens=8, do_sample=False)
 
 
-@pytest.fixture(scope="module", params=[save_cogvlm2, save_llava, save_qwen])
+@pytest.fixture(scope="module", params=[save_cogvlm2, save_cogagent, save_llava, save_qwen])
 def subject(request, tmp_path_factory):
     return Subject(request.param(tmp_path_factory.mktemp("model")))
 

@@ -16,6 +16,14 @@ def cogvlm(folder: Path) -> Path:
     return shape(folder / "tiny-cogvlm", {**config, **changes})
 
 
+def cogagent(folder: Path) -> Path:
+    """A CogAgent in the same form and of the same context."""
+    changes = {"vocab_size": 300, "torch_dtype": "float32", "max_position_embeddings": 128}
+    config = json.loads((FIXTURES / "cogagent_config.json").read_text())
+    del config["model_type"]
+    return shape(folder / "tiny-cogagent", {**config, **changes})
+
+
 def llava(folder: Path) -> Path:
     return shape(folder / "tiny-llava", tinymodels.llava_config(dtype="bfloat16", image_seq_length=4).to_dict())
 

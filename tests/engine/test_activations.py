@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import (
     CLIPVisionConfig,
+    DynamicCache,
+    EncoderDecoderCache,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -20,7 +22,7 @@ from transformers import (
 from demo.engine.activations import ITEM_BYTES
 from demo.engine.footprint import ModelFootprint
 from demo.engine.shape import Limits, Shape, shape_of
-from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration
+from demo.models.cogvlm import CogVLMModel, classes_of
 from tests.live import Live
 
 CONTEXT = 512
@@ -29,16 +31,19 @@ ONE_PICTURE = Limits(pictures=1, side=392)
 UNDER, OVER = 0.98, 1.12  # of what was measured; older versions of transformers keep less of what the tower gave
 
 
-def cogvlm(**second):
+def cogvlm(family="cogvlm", **more):
     vision = {"hidden_size": 224, "num_hidden_layers": 2, "num_heads": 2, "intermediate_size": 960, "image_size": 196}
     sizes = {"hidden_size": 384, "intermediate_size": 1032, "num_hidden_layers": 2, "num_attention_heads": 6}
-    config = CogVLMConfig(vocab_size=WORDS, max_position_embeddings=CONTEXT, vision_config=vision, **sizes, **second)
+    ours = classes_of(family)
+    config = ours.config(
+        **{"vocab_size": WORDS, "max_position_embeddings": CONTEXT, "vision_config": vision, **sizes, **more}
+    )
     ids = torch.randint(3, WORDS, (1, CONTEXT))
     types = torch.zeros_like(ids)
     types[:, 1 : 1 + config.num_image_tokens] = 1
     return (
         config,
-        CogVLMForConditionalGeneration,
+        ours.model,
         {
             "input_ids": ids,
             "mm_token_type_ids": types,
@@ -49,6 +54,13 @@ def cogvlm(**second):
 
 def cogvlm2():
     return cogvlm(num_multi_query_heads=2)
+
+
+def cogagent(**more):
+    """Like the published one, it sees many more patches of the larger picture than a prompt has tokens."""
+    cross = {"cross_image_size": 448, "cross_hidden_size": 128, "cross_compute_hidden_size": 96}
+    config, model, inputs = cogvlm("cogagent", **cross, cross_vision_config={"num_hidden_layers": 3}, **more)
+    return config, model, {**inputs, "high_res_pixel_values": torch.randn(1, 3, 448, 448)}
 
 
 def llava():
@@ -86,7 +98,7 @@ def shape(config):
     return shape_of(plain, ONE_PICTURE)
 
 
-@pytest.fixture(params=[cogvlm, cogvlm2, llava, qwen], ids=lambda make: make.__name__)
+@pytest.fixture(params=[cogvlm, cogvlm2, cogagent, llava, qwen], ids=lambda make: make.__name__)
 def family(request):
     torch.manual_seed(0)
     config, cls, inputs = request.param()
@@ -106,14 +118,17 @@ def test_the_peaks_are_those_of_the_tensors_that_are_alive(family, dtype, attn):
     model, inputs = build(family, getattr(torch, dtype), attn)
     footprint = ModelFootprint("m", 0, dtype, shape=shape(family[0]))
 
+    large = {name: inputs[name] for name in ("high_res_pixel_values",) if name in inputs}
     pictures = {name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs}
-    with Live(model, pictures) as live:
+    with Live(model, {**pictures, **large}) as live:
+        held = model.get_high_res_image_features(**large) if large else None
         model.get_image_features(**pictures)
+    del held
     assert UNDER <= footprint.vision_activation_bytes(dtype, attn) / live.peak_bytes <= OVER
 
     words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     # pictures send each of CogVLM's tokens through one expert of two: a prompt of words alone takes more
-    prompt = words if footprint.shape.has_experts else inputs
+    prompt = {**words, **large} if footprint.shape.has_experts else inputs
     with Live(model, prompt) as live:
         model.generate(**prompt, max_new_tokens=1, do_sample=False)
     added = footprint.kv_cache_bytes(dtype, slots=1) + footprint.activation_bytes(dtype, attn)
@@ -121,6 +136,24 @@ def test_the_peaks_are_those_of_the_tensors_that_are_alive(family, dtype, attn):
     with Live(model, inputs) as live:
         model.generate(**inputs, max_new_tokens=1, do_sample=False)
     assert added / live.peak_bytes >= UNDER
+
+
+@pytest.mark.parametrize(("dtype", "attn"), [("bfloat16", "sdpa"), ("float32", "sdpa"), ("bfloat16", "eager")])
+@torch.no_grad()
+def test_a_few_words_about_cogagents_larger_picture_cost_what_its_keys_and_values_do(dtype, attn):
+    """As on a card that has layers of it and no tower."""
+    torch.manual_seed(0)
+    config, cls, inputs = cogagent(max_position_embeddings=40)
+    model, inputs = build((config, cls, inputs), getattr(torch, dtype), attn)
+    footprint = ModelFootprint("m", 0, dtype, shape=shape(config))
+    pictures = {name: inputs[name] for name in ("pixel_values", "high_res_pixel_values")}
+    seen = model.get_high_res_image_features(inputs["high_res_pixel_values"])
+    words = {"input_ids": inputs["input_ids"][:, :40]}
+    cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+    with Live(model, {**pictures, **words, "seen": seen}) as live:
+        CogVLMModel.forward(model.model, **words, encoder_hidden_states=seen, past_key_values=cache)
+    added = footprint.kv_cache_bytes(dtype, slots=1) + footprint.prefill_activation_bytes(dtype, attn)
+    assert UNDER <= added / live.peak_bytes <= OVER
 
 
 @torch.no_grad()

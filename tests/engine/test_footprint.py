@@ -217,12 +217,17 @@ def measured():
     return {path.name: of_directory(path, path.name, outline=True) for path in SHAPES.iterdir()}
 
 
+# Of CogAgent's published parameters, those of the large tower's last block, norm and head are never used nor loaded.
+COGAGENT_UNUSED = (4 * 1024**2 + 3 * 1024 * 2730 + 10 * 1024 + 4 * 2730) + 2 * 1024 + 768 * 1024 + 768
+
+
 # Of CogVLM2's published bytes, 4096 are rotary frequencies that are stored with each layer and are not loaded.
 @pytest.mark.parametrize(
     ("name", "weights", "dtype"),
     [
         ("cogvlm-17b", 17_639_685_376 * 2, "bfloat16"),
         ("cogvlm2-19b", 39_006_214_656 - 4096, "bfloat16"),
+        ("cogagent-18b", (18_291_033_280 - COGAGENT_UNUSED) * 2, "bfloat16"),
         ("qwen2.5-vl-7b", 15.45 * GIB, "bfloat16"),
         ("llava-1.5-7b", 13.16 * GIB, "float16"),
     ],
@@ -238,7 +243,13 @@ def test_a_configuration_alone_tells_the_published_sizes(measured, name, weights
 
 @pytest.mark.parametrize(
     ("name", "gib"),
-    [("cogvlm-17b", 1.0), ("cogvlm2-19b", 1.0), ("qwen2.5-vl-7b", 7 / 16), ("llava-1.5-7b", 2.0)],
+    [
+        ("cogvlm-17b", 1.0),
+        ("cogvlm2-19b", 1.0),
+        ("cogagent-18b", 1.0 + 800 / 1024),
+        ("qwen2.5-vl-7b", 7 / 16),
+        ("llava-1.5-7b", 2.0),
+    ],
 )
 def test_the_cache_of_the_published_shapes_is_known(measured, name, gib):
     footprint = measured[name]
@@ -252,6 +263,7 @@ def test_the_cache_of_the_published_shapes_is_known(measured, name, gib):
     [
         ("cogvlm-17b", 1227, 1, 1226),
         ("cogvlm2-19b", 2306, 1, 9217),
+        ("cogagent-18b", 258, 1, 257),
         ("llava-1.5-7b", 576, 7, 577),  # as many as its context has room for
         ("qwen2.5-vl-7b", 3136, 2, 12544),  # of 1568 x 1568 pixels
     ],
@@ -289,7 +301,12 @@ def test_fewer_bits_shrink_the_layers_linears_and_nothing_else(measured):
 
 @pytest.mark.parametrize(
     ("name", "largest"),
-    [("cogvlm-17b", 4096 * 3 * 4096), ("cogvlm2-19b", 4096 * 14336), ("qwen2.5-vl-7b", 3584 * 18944)],
+    [
+        ("cogvlm-17b", 4096 * 3 * 4096),
+        ("cogvlm2-19b", 4096 * 14336),
+        ("cogagent-18b", 4096 * 3 * 4096),
+        ("qwen2.5-vl-7b", 3584 * 18944),
+    ],
 )
 def test_a_quantized_layer_needs_room_for_its_largest_weight_as_it_is_multiplied(measured, name, largest):
     footprint = measured[name]

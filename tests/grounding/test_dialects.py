@@ -26,7 +26,7 @@ _TOKENS = r"""
 <loc_20><loc_30><loc_40><loc_50> <loc0010> <loc1023> <loc0001><loc0002><loc0003><loc0004> <seg001> <s> </s> dog
 <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> <|begin_of_box|> <|end_of_box|> (1,2),(3,4) (5,6)
 <points~coords=" "> </points> <point~x="1.5"~y="20"~alt=" [1,2,3,4] [0.1,0.2,0.3,0.4] [10,20,3000,4] 1 999 -5 0.5
-1e9 <b> 狗 ~a~dog ~and~ 1~2~3~4 1~1~073~160~ ~
+1e9 [[1,2]] [[7,8;9,10]] ~at~the~box~ [button]~Go~->~CLICK~at~the~point~ -> → <b> 狗 ~a~dog ~and~ 1~2~3~4 1~1~073~160~ ~
 """
 PIECES = [*(token.replace("~", " ") for token in _TOKENS.split()), "\n", "\t", "```json\n", "\u202e", "\ud800"]
 WHOLE = [
@@ -166,7 +166,7 @@ def test_every_dialect_can_be_told_what_the_model_saw(name, seen):
 
 def test_dialects_are_found_by_name():
     assert (
-        *("cogvlm", "deepseek", "florence2", "glm", "internvl", "json", "kosmos2", "minicpm", "molmo"),
+        *("cogagent", "cogvlm", "deepseek", "florence2", "glm", "internvl", "json", "kosmos2", "minicpm", "molmo"),
         *("paligemma", "qwen2_5_vl", "qwen2_vl", "qwen3_vl"),
     ) == ALL
     with pytest.raises(ConfigError, match=r"klingon.*cogvlm"):

@@ -28,6 +28,28 @@ def read(dialect, text, size, **told):
             id="cogvlm: zai-org/CogVLM issue 46",
         ),
         pytest.param(
+            "cogagent",
+            KILO,
+            "Next Action: Move the cursor to the Google search bar, and type 'CogVLM' into it.\n"
+            "Grounded Operation:[combobox] Search -> TYPE: CogVLM at the box [[212,498,787,564]]",
+            [("Search", 212, 498, 787, 564)],
+            id="cogagent: README of zai-org/CogVLM",
+        ),
+        pytest.param(
+            "cogagent",
+            Size(2000, 1000),
+            "Grounded Operation: [textbox] Where are you going? -> TYPE: New York at the box [[175,309,455,356]]\n"
+            "Grounded Operation:[gridcell] 1 December 2023 -> CLICK at the box [[739,564,776,611]]\n"
+            "Grounded Operation: tap [[780,862]]\n\n[[781,724,887,762]]",
+            [
+                ("Where are you going?", 350, 309, 910, 356),
+                ("1 December 2023", 1478, 564, 1552, 611),
+                ("tap", 1560, 862, 1560, 862),
+                ("tap", 1562, 724, 1774, 762),
+            ],
+            id="cogagent: figures 9 to 11 of arXiv 2312.08914",
+        ),
+        pytest.param(
             "kosmos2",
             Size(64, 64),
             "<grounding> An image of<phrase> a snowman</phrase><object><patch_index_0044><patch_index_0863></object> "

@@ -1,4 +1,4 @@
-"""What the CogVLM tests share: published-form directories, tiny models of other shapes, tiny tokenizers."""
+"""What the tests of our models share: published-form directories, tiny models of other shapes, tiny tokenizers."""
 
 import json
 import shutil
@@ -9,11 +9,18 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from demo.models.cogvlm import CogVLMConfig, CogVLMForConditionalGeneration
+from demo.catalog import spec_of_directory
+from demo.models.cogvlm import CogAgentConfig, classes_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "cogvlm"
-NAMES = ("cogvlm", "cogvlm2")
+NAMES = ("cogvlm", "cogvlm2", "cogagent")
 TOLERANCE = 1e-5
+TINY_CROSS = {
+    "cross_image_size": 28,
+    "cross_hidden_size": 32,
+    "cross_compute_hidden_size": 30,  # published ones are as wide as the tower; nothing here needs that
+    "cross_vision_config": {"patch_size": 4, "num_hidden_layers": 3, "head_dim": 16, "rotary_grid": 5},
+}
 
 
 def numbers(name, kind="io"):
@@ -32,13 +39,26 @@ def publish(name, folder):
     return folder
 
 
+def classes(folder):
+    """Those that a directory's config.json asks for."""
+    return classes_of(spec_of_directory(folder).family)
+
+
 def load(folder, *, attention="sdpa", **options):
     options = {"dtype": torch.float32, "attn_implementation": attention} | options
-    return CogVLMForConditionalGeneration.from_pretrained(folder, **options).eval()
+    return classes(folder).model.from_pretrained(folder, **options).eval()
 
 
-def tiny_config(**changes):
+def pictures(io, rows=slice(None)):
+    """The model inputs for those of the reference pictures, in all the sizes there are."""
+    sizes = {"pixel_values": "pixel_values", "high_res_pixel_values": "cross_images"}
+    return {argument: io[key][rows] for argument, key in sizes.items() if key in io}
+
+
+def tiny_config(family="cogvlm", **changes):
     """Sizes that the fixtures do not have: no two that could be confused are the same."""
+    if family == "cogagent":
+        changes = {**TINY_CROSS, **changes}
     vision = {
         "hidden_size": 24,
         "num_hidden_layers": 2,
@@ -48,12 +68,12 @@ def tiny_config(**changes):
         "image_size": 20,
     } | changes.pop("vision_config", {})
     sizes = {"vocab_size": 300, "hidden_size": 48, "intermediate_size": 56, "num_hidden_layers": 2}
-    return CogVLMConfig(**(sizes | {"num_attention_heads": 6, "vision_config": vision} | changes))
+    return classes_of(family).config(**(sizes | {"num_attention_heads": 6, "vision_config": vision} | changes))
 
 
-def tiny_model(**changes):
+def tiny_model(family="cogvlm", **changes):
     torch.manual_seed(0)
-    model = CogVLMForConditionalGeneration(tiny_config(**changes)).eval()
+    model = classes_of(family).model(tiny_config(family, **changes)).eval()
     for name, weight in model.named_parameters():
         if "norm" not in name:  # larger than a fresh model's, so that every part shows in the logits
             torch.nn.init.normal_(weight, std=0.15)
@@ -72,6 +92,9 @@ def prompt(config, words, *, pictures=1):
         side = config.vision_config.image_size
         generator = torch.Generator().manual_seed(pictures)
         inputs["pixel_values"] = torch.randn(pictures, 3, side, side, generator=generator)
+        if isinstance(config, CogAgentConfig):
+            side = config.cross_image_size
+            inputs["high_res_pixel_values"] = torch.randn(pictures, 3, side, side, generator=generator)
     return inputs
 
 

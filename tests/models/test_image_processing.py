@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from demo.errors import InvalidInput
-from demo.models.cogvlm import CogVLMImageProcessor
+from demo.models.cogvlm import CogAgentImageProcessor, CogVLMImageProcessor
 from demo.models.cogvlm.image_processing_cogvlm import CLIP_MEAN, CLIP_STD
 
 
@@ -49,3 +49,18 @@ def test_settings_survive_saving(tmp_path):
     again = CogVLMImageProcessor.from_pretrained(tmp_path)
     assert again.size == {"height": 84, "width": 84}
     assert again.image_mean == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("size", [(31, 17), (300, 40)])
+def test_both_sizes_of_cogagents_picture_are_made_from_the_original(size):
+    pictures = [noise(*size), noise(size[1], size[0])]
+    found = CogAgentImageProcessor(28, 56)(pictures, return_tensors="np")
+    for name, side in (("pixel_values", 28), ("high_res_pixel_values", 56)):
+        assert np.array_equal(found[name], CogVLMImageProcessor(side)(pictures)["pixel_values"])
+
+
+def test_both_sizes_survive_saving(tmp_path):
+    CogAgentImageProcessor(28, {"height": 84, "width": 84}).save_pretrained(tmp_path)
+    again = CogAgentImageProcessor.from_pretrained(tmp_path)
+    assert again.size == {"height": 28, "width": 28}
+    assert again.high_res_size == {"height": 84, "width": 84}

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from demo.errors import InvalidInput
-from demo.models.cogvlm import CogVLMConfig, CogVLMProcessor
-from tests.models.kit import byte_tokenizer, tiny_config, word_tokenizer
+from demo.models.cogvlm import CogVLMProcessor
+from tests.models.kit import byte_tokenizer, classes, tiny_config, word_tokenizer
 
 RED = Image.new("RGB", (30, 20), "red")
 PREAMBLE = (
@@ -131,22 +131,24 @@ def test_a_vocabulary_that_holds_special_tokens_as_words_spells_them_out():
 
 
 def test_a_published_directory_makes_its_processor_from_the_config(published, name):
-    ours = CogVLMProcessor.from_pretrained(published, tokenizer=byte_tokenizer())
-    config = CogVLMConfig.from_pretrained(published)
+    ours = classes(published).processor.from_pretrained(published, tokenizer=byte_tokenizer())
+    config = classes(published).config.from_pretrained(published)
     assert ours.num_image_tokens == config.num_image_tokens
     assert (ours.bos_token_id, ours.pad_token_id) == (config.bos_token_id, config.pad_token_id)
     assert ours.image_processor.size == {"height": 56, "width": 56}
+    if name == "cogagent":
+        assert ours.image_processor.high_res_size == {"height": 84, "width": 84}
 
 
 def test_the_tokenizer_may_live_in_another_directory(published, tmp_path):
     byte_tokenizer().save_pretrained(tmp_path / "vicuna")
-    ours = CogVLMProcessor.from_pretrained(published, tokenizer=tmp_path / "vicuna")
+    ours = classes(published).processor.from_pretrained(published, tokenizer=tmp_path / "vicuna")
     assert ours.encode_text("Hi") == byte_tokenizer()("Hi")["input_ids"]
 
 
 def test_a_directory_with_a_tokenizer_of_its_own_uses_that(published):
     byte_tokenizer(reserved=["<own>"]).save_pretrained(published)
-    ours = CogVLMProcessor.from_pretrained(published)
+    ours = classes(published).processor.from_pretrained(published)
     assert "<own>" in ours.tokenizer.get_vocab()
 
 
@@ -158,7 +160,7 @@ def test_a_directory_without_a_tokenizer_takes_vicunas_from_its_own_repository(p
     (repository / "refs" / "main").write_text("abc")
     # The revision is the model's, and must not be looked for in the tokenizer's repository.
     options = {"cache_dir": tmp_path / "hub", "local_files_only": True, "revision": "of-the-model"}
-    ours = CogVLMProcessor.from_pretrained(published, **options)
+    ours = classes(published).processor.from_pretrained(published, **options)
     assert "<vicuna>" in ours.tokenizer.get_vocab()
 
 

@@ -1,9 +1,10 @@
-"""Every case of the reference numbers, for both models and both kinds of attention."""
+"""Every case of the reference numbers, for all three models and both kinds of attention."""
 
 import pytest
 import torch
 
-from tests.models.kit import TOLERANCE, load, numbers
+from demo.errors import InvalidInput
+from tests.models.kit import TOLERANCE, load, numbers, pictures
 
 
 def close(actual, expected):
@@ -20,11 +21,15 @@ def io(name):
     return numbers(name)
 
 
-def inputs(io, case, pictures):
+def inputs(io, case, count):
     found = {"input_ids": io[f"{case}_input_ids"], "mm_token_type_ids": io[f"{case}_token_type_ids"]}
     if f"{case}_attention_mask" in io:
         found["attention_mask"] = io[f"{case}_attention_mask"]
-    return found | {"pixel_values": io["pixel_values"][:pictures]}
+    return found | pictures(io, slice(count))
+
+
+def of_the_text(cache):
+    return getattr(cache, "self_attention_cache", cache)
 
 
 @torch.inference_mode()
@@ -38,7 +43,7 @@ def test_one_picture_and_text_agree_in_every_layer(model, io):
     close(out.logits, io["a_logits"])
     for index, key in ((0, "a_hidden_0"), (1, "a_hidden_1"), (-1, "a_hidden_last")):
         close(out.hidden_states[index], io[key])
-    for index, layer in enumerate(out.past_key_values.layers):
+    for index, layer in enumerate(of_the_text(out.past_key_values).layers):
         close(layer.keys, io[f"a_k{index}"])
         close(layer.values, io[f"a_v{index}"])
 
@@ -49,7 +54,11 @@ def test_a_batch_of_two_pictures_agrees(model, io):
 
 
 @torch.inference_mode()
-def test_text_alone_agrees(model, io):
+def test_text_alone_agrees_or_is_refused(model, io, name):
+    if name == "cogagent":
+        with pytest.raises(InvalidInput, match="exactly one picture"):
+            model(input_ids=io["c_input_ids"])
+        return
     close(model(input_ids=io["c_input_ids"]).logits, io["c_logits"])
 
 
@@ -57,7 +66,7 @@ def test_text_alone_agrees(model, io):
 def test_greedy_steps_without_cache_agree(model, io):
     ids, types = io["a_input_ids"], io["a_token_type_ids"]
     for step in range(8):
-        out = model(input_ids=ids, mm_token_type_ids=types, pixel_values=io["pixel_values"][:1], use_cache=False)
+        out = model(input_ids=ids, mm_token_type_ids=types, **pictures(io, slice(1)), use_cache=False)
         close(out.logits[:, -1], io["d_step_logits"][:, step])
         ids = torch.cat((ids, out.logits[:, -1:].argmax(-1)), dim=1)
         types = torch.cat((types, torch.zeros_like(types[:, :1])), dim=1)
@@ -96,7 +105,8 @@ def test_generate_gives_the_published_ids_through_every_cache(model, io, cache):
 @torch.inference_mode()
 def test_published_names_of_arguments_work_too(model, io):
     given = {"input_ids": io["a_input_ids"], "token_type_ids": io["a_token_type_ids"]}
-    out = model.generate(**given, pixel_values=io["pixel_values"][:1], max_new_tokens=8, eos_token_id=None)
+    sizes = {key: io[key][:1] for key in ("pixel_values", "cross_images") if key in io}
+    out = model.generate(**given, **sizes, max_new_tokens=8, eos_token_id=None)
     assert torch.equal(out[:, -8:], io["f_generate_ids"])  # no mask given: the picture's places are not padding
 
 
@@ -105,7 +115,7 @@ def long_logits(published, name, dtype, rotary_in_model_dtype):
     model = load(published, dtype=dtype, rotary_in_model_dtype=rotary_in_model_dtype)
     given = {"input_ids": io["input_ids"], "mm_token_type_ids": io["token_type_ids"]}
     with torch.inference_mode():
-        return model(**given, pixel_values=io["pixel_values"]).logits, io
+        return model(**given, **pictures(io)).logits, io
 
 
 def test_a_long_text_agrees_in_fp32_whatever_the_rotary_option(published, name):

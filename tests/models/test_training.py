@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from demo.models.cogvlm import CogVLMForConditionalGeneration
+from demo.models.cogvlm import CogVLMForConditionalGeneration, classes_of
 from tests.models.kit import prompt, tiny_config, tiny_model
 
 
@@ -14,16 +14,18 @@ def labelled(config, pictures=2):
     return inputs | {"labels": labels}
 
 
-def test_a_fresh_model_starts_from_the_stated_distributions():
+@pytest.mark.parametrize("shape", [{"num_multi_query_heads": 3}, {"family": "cogagent"}])
+def test_a_fresh_model_starts_from_the_stated_distributions(shape):
     torch.manual_seed(0)
-    model = CogVLMForConditionalGeneration(tiny_config(initializer_range=0.05, num_multi_query_heads=3))
+    family = shape.get("family", "cogvlm")
+    model = classes_of(family).model(tiny_config(initializer_range=0.05, **shape))
     spreads = {name: weight.std().item() for name, weight in model.named_parameters() if weight.ndim > 1}
-    learned = ("boi", "eoi", "cls_embedding")
+    learned = ("boi", "eoi", "cls_embedding", "cls_token", "pos_embed")
     for name, spread in spreads.items():
         expected = 0.02 if name.endswith(learned) else 0.05
         assert spread == pytest.approx(expected, rel=0.5), name
     for name, weight in model.named_parameters():
-        if "norm" in name:
+        if "norm" in name or "_ln." in name:
             assert torch.equal(weight, torch.full_like(weight, float(name.endswith("weight")))), name
         elif name.endswith("bias"):
             assert weight.abs().max() == 0, name
@@ -46,9 +48,9 @@ def test_the_loss_is_the_mean_over_labelled_next_tokens():
     torch.testing.assert_close(out.loss, expected)
 
 
-@pytest.mark.parametrize("heads", [None, 3])
-def test_gradients_reach_every_parameter(heads):
-    model = tiny_model(num_multi_query_heads=heads).train()
+@pytest.mark.parametrize("shape", [{}, {"num_multi_query_heads": 3}, {"family": "cogagent"}])
+def test_gradients_reach_every_parameter(shape):
+    model = tiny_model(**shape).train()
     model(**labelled(model.config)).loss.backward()
     idle = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
     # In the last layer nothing after attention reads a picture's tokens, so its vision expert ends there.
@@ -58,10 +60,11 @@ def test_gradients_reach_every_parameter(heads):
 
 # The one name that all supported versions of transformers know.
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
-def test_checkpointing_gives_the_same_gradients():
+@pytest.mark.parametrize("family", ["cogvlm", "cogagent"])
+def test_checkpointing_gives_the_same_gradients(family):
     found = []
     for checkpointing in (False, True):
-        model = tiny_model().train()
+        model = tiny_model(family).train()
         if checkpointing:
             model.gradient_checkpointing_enable()
         model(**labelled(model.config)).loss.backward()

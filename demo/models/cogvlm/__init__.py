@@ -1,4 +1,4 @@
-"""CogVLM and CogVLM2 as transformers models, loading the published checkpoints without remote code.
+"""CogVLM, CogVLM2 and CogAgent as transformers models, loading the published checkpoints without remote code.
 
 Names are resolved late: reading a configuration or preparing a prompt must not import torch.
 """
@@ -17,6 +17,14 @@ _HOMES = {
     "CogVLMForConditionalGeneration": "modeling_cogvlm",
     "CogVLMImageProcessor": "image_processing_cogvlm",
     "CogVLMProcessor": "processing_cogvlm",
+    "CogAgentConfig": "configuration_cogagent",
+    "CogAgentCrossVisionConfig": "configuration_cogagent",
+    "CogAgentCrossVisionModel": "cross_vision",
+    "CogAgentModel": "modeling_cogagent",
+    "CogAgentForConditionalGeneration": "modeling_cogagent",
+    "CogAgentImageProcessor": "image_processing_cogvlm",
+    "CogAgentProcessor": "processing_cogagent",
+    "classes_of": "registration",
     "register": "registration",
 }
 

@@ -1,6 +1,7 @@
 """What every CogVLM module tree shares with transformers: capabilities, sharding rules, initialisation.
 
-Owns no layers. Modules that hold bare parameters name them in ``learned_tokens``, so that they are initialised here.
+Owns no layers. Modules that hold bare parameters name them in ``learned_tokens`` or, where they begin at zero, in
+``learned_biases``, so that they are initialised here.
 """
 
 from __future__ import annotations
@@ -37,3 +38,5 @@ class CogVLMPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         for name in getattr(module, "learned_tokens", ()):
             init.normal_(getattr(module, name), mean=0.0, std=0.02)
+        for name in getattr(module, "learned_biases", ()):
+            init.zeros_(getattr(module, name))

@@ -89,6 +89,12 @@ class CogVLMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         kwargs.pop("model_type", None)  # published configs have none, or an empty one
         kwargs.pop("auto_map", None)  # it names remote code, which is never run and must not be passed on
+        if "cross_image_size" in kwargs:
+            raise BrokenCheckpoint(
+                "This is a CogAgent's config.json, not a CogVLM's",
+                value=f"cross_image_size {kwargs['cross_image_size']}",
+                remedy="Load it with CogAgent's classes.",
+            )
         if self.vision_config is None:
             self.vision_config = CogVLMVisionConfig()
         elif isinstance(self.vision_config, dict):
@@ -124,6 +130,11 @@ class CogVLMConfig(PreTrainedConfig):
     @property
     def head_dim(self) -> int:
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def has_late_positions(self) -> bool:
+        """Whether patches get learned positions once more, between tower and projector (CogAgent)."""
+        return False
 
     @property
     def num_image_tokens(self) -> int:

@@ -42,16 +42,20 @@ class CogVLMModel(CogVLMPreTrainedModel):
         "hidden_states": CogVLMDecoderLayer,
         "attentions": CogVLMAttention,
     }
+    _layer_class: ClassVar[type[CogVLMDecoderLayer]] = CogVLMDecoderLayer
 
     def __init__(self, config: CogVLMConfig) -> None:
         super().__init__(config)
         # No padding_idx: the padding id also holds a picture's places, which features overwrite.
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.vision = CogVLMVisionModel(config)  # before the layers, so that sharding puts it on the first device
-        self.layers = nn.ModuleList(CogVLMDecoderLayer(config, index) for index in range(config.num_hidden_layers))
+        self._add_towers(config)  # before the layers, so that sharding puts them on the first device
+        self.layers = nn.ModuleList(self._layer_class(config, index) for index in range(config.num_hidden_layers))
         self.norm = CogVLMRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary_emb = CogVLMRotaryEmbedding(config)
         self.post_init()
+
+    def _add_towers(self, config: CogVLMConfig) -> None:
+        self.vision = CogVLMVisionModel(config)
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, channels, S, S) to the pictures' prompt tokens (B, N, D)."""
@@ -85,7 +89,7 @@ class CogVLMModel(CogVLMPreTrainedModel):
         rotary = self.rotary_emb(position_ids, hidden_states.dtype)
         for layer in self.layers:
             if rotary[0].device != hidden_states.device:  # on several devices each layer would fetch its own copy
-                rotary, mask, routing = _moved((rotary, mask, routing), hidden_states.device)
+                rotary, mask, routing, kwargs = _moved((rotary, mask, routing, kwargs), hidden_states.device)
             hidden_states = layer(
                 hidden_states,
                 rotary=rotary,
@@ -158,10 +162,11 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
     """The whole model: text and pictures in, text out."""
 
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _model_class: ClassVar[type[CogVLMModel]] = CogVLMModel
 
     def __init__(self, config: CogVLMConfig) -> None:
         super().__init__(config)
-        self.model = CogVLMModel(config)
+        self.model = self._model_class(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
@@ -227,10 +232,12 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
 
 
 def _moved(things: Any, device: torch.device) -> Any:
-    """Tensors, tuples of them and Nones, on a device."""
+    """Tensors on a device, also those in tuples and dicts; other things as they are."""
     if isinstance(things, tuple):
         return tuple(_moved(thing, device) for thing in things)
-    return None if things is None else things.to(device)
+    if isinstance(things, dict):
+        return {name: _moved(thing, device) for name, thing in things.items()}
+    return things.to(device) if isinstance(things, torch.Tensor) else things
 
 
 def _given_types(model_kwargs: dict[str, Any]) -> torch.Tensor | None:

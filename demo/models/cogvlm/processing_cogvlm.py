@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BatchFeature
@@ -29,6 +29,10 @@ Message = dict[str, Any]
 class CogVLMProcessor(ProcessorMixin):
     """Tokenizer, image processor and prompt format of one checkpoint."""
 
+    _config_class: ClassVar[type[CogVLMConfig]] = CogVLMConfig
+    _pictures_class: ClassVar[type[CogVLMImageProcessor]] = CogVLMImageProcessor
+    _template: ClassVar[str] = CHAT_TEMPLATE
+
     def __init__(
         self,
         image_processor: CogVLMImageProcessor | None = None,
@@ -39,7 +43,7 @@ class CogVLMProcessor(ProcessorMixin):
         pad_token_id: int | None = None,
         template_version: str = "chat",
     ) -> None:
-        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or self._template)
         self.num_image_tokens = num_image_tokens
         self.bos_token_id = tokenizer.bos_token_id if bos_token_id is None else bos_token_id  # type: ignore[union-attr]
         pad_token_id = tokenizer.pad_token_id if pad_token_id is None else pad_token_id  # type: ignore[union-attr]
@@ -49,7 +53,11 @@ class CogVLMProcessor(ProcessorMixin):
     @classmethod
     def from_config(cls, config: CogVLMConfig, tokenizer: PreTrainedTokenizerBase) -> CogVLMProcessor:
         """The processor that a model of this config needs."""
-        return cls(CogVLMImageProcessor(config.vision_config.image_size), tokenizer, **_settings(config))
+        return cls(cls._pictures_of(config), tokenizer, **_settings(config))
+
+    @staticmethod
+    def _pictures_of(config: Any) -> CogVLMImageProcessor:
+        return CogVLMImageProcessor(config.vision_config.image_size)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -66,17 +74,17 @@ class CogVLMProcessor(ProcessorMixin):
         source = str(pretrained_model_name_or_path)
         hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
-            tokenizer = _load_tokenizer(source, None if tokenizer is None else str(tokenizer), hub)
+            tokenizer = _load_tokenizer(cls._config_class, source, None if tokenizer is None else str(tokenizer), hub)
         saved, _ = cls.get_processor_dict(source, **hub)
         if "num_image_tokens" not in saved:
-            return cls.from_config(CogVLMConfig.from_pretrained(source, **hub), tokenizer)
+            return cls.from_config(cls._config_class.from_pretrained(source, **hub), tokenizer)
         own = ("chat_template", "num_image_tokens", "bos_token_id", "pad_token_id", "template_version")
         settings = {name: saved[name] for name in own if name in saved}
-        return cls(CogVLMImageProcessor(**saved["image_processor"]), tokenizer, **settings)
+        return cls(cls._pictures_class(**saved["image_processor"]), tokenizer, **settings)
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "mm_token_type_ids", "pixel_values"]
+        return ["input_ids", "attention_mask", "mm_token_type_ids", *self._pictures_class.model_input_names]
 
     def apply_chat_template(  # type: ignore[override]
         self,
@@ -132,7 +140,7 @@ class CogVLMProcessor(ProcessorMixin):
         data: dict[str, Any] = self._padded(rows, padding=padding, left=padding_side == "left")
         flat = [picture for own in pictures for picture in own]
         if flat:
-            data["pixel_values"] = self.image_processor(flat)["pixel_values"]
+            data.update(self.image_processor(flat))
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _row(self, prompt: str, has_picture: bool) -> tuple[list[int], list[int]]:
@@ -182,9 +190,11 @@ def _settings(config: CogVLMConfig) -> dict[str, Any]:
     }
 
 
-def _load_tokenizer(source: str, chosen: str | None, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
+def _load_tokenizer(
+    config_class: type[CogVLMConfig], source: str, chosen: str | None, hub: dict[str, Any]
+) -> PreTrainedTokenizerBase:
     if chosen is None and _has_tokenizer(source, hub):
-        config = CogVLMConfig.from_pretrained(source, **hub)  # given, since the auto classes may not know its type
+        config = config_class.from_pretrained(source, **hub)  # given, since the auto classes may not know its type
         return AutoTokenizer.from_pretrained(source, config=config, trust_remote_code=False, **hub)
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
     return AutoTokenizer.from_pretrained(chosen or VICUNA, trust_remote_code=False, **elsewhere)
@@ -216,7 +226,7 @@ def _by_prompt(images: Any, num_prompts: int) -> list[list[Any]]:
     grouped = [list(own) if isinstance(own, list | tuple) else [] if own is None else [own] for own in listed]
     if len(grouped) != num_prompts or any(len(own) > 1 for own in grouped):
         raise InvalidInput(
-            "CogVLM reads one picture in a conversation",
+            "This model reads one picture in a conversation",
             value=f"{sum(map(len, grouped))} pictures for {num_prompts} prompts",
             remedy="Ask about each picture in a conversation of its own.",
         )

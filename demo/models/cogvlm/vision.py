@@ -123,7 +123,6 @@ class CogVLMVisionModel(CogVLMPreTrainedModel):
     """Pixels to prompt tokens: `boi`, the projected patches, `eoi`. Its config is the whole model's."""
 
     main_input_name = "pixel_values"
-    learned_tokens: ClassVar[tuple[str, ...]] = ("boi", "eoi")
 
     def __init__(self, config: CogVLMConfig) -> None:
         super().__init__(config)
@@ -135,6 +134,10 @@ class CogVLMVisionModel(CogVLMPreTrainedModel):
         self.linear_proj = CogVLMProjector(config)
         self.boi = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.eoi = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.learned_tokens: tuple[str, ...] = ("boi", "eoi")
+        if config.has_late_positions:
+            self.pos_embed = nn.Parameter(torch.zeros(vision.grid**2, vision.hidden_size))
+            self.learned_tokens += ("pos_embed",)
         self.post_init()
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -144,6 +147,8 @@ class CogVLMVisionModel(CogVLMPreTrainedModel):
         patches = self.transformer(self.patch_embedding(pixel_values))[:, 1:]  # (B, P, W), the class token dropped
         if self.config.downsampling:
             patches = self._merge(patches)
+        if self.config.has_late_positions:
+            patches = patches + self.pos_embed
         features = self.linear_proj(patches)
         marks = (len(features), 1, features.shape[-1])
         return torch.cat((self.boi.expand(marks), features, self.eoi.expand(marks)), dim=1)
