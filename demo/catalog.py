@@ -151,8 +151,10 @@ def _family_of(config: Mapping[str, Any], name: str) -> str:
     if has_vision and (is_unnamed or model_type in ("cogvlm", "cogvlm2")):
         # nor do those say which of the two they are; only CogVLM2's can share key and value heads
         return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
-    if has_vision or model_type in VISION_TYPES:
-        return family_of(model_type).name
+    family = family_of(model_type).name
+    is_known = family != "generic" and config.get("vision_config", {}) is not None  # some name that part differently
+    if has_vision or is_known or model_type in VISION_TYPES:
+        return family
     raise ConfigError(
         "This model reads no pictures: its config.json has no vision_config",
         value=f"{name}, model_type {model_type}",

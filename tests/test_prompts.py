@@ -18,12 +18,15 @@ def test_every_set_is_complete_and_consistent(name):
     assert all(text.strip() for text in (*prompts.caption.values(), *prompts.chat_examples))
     assert prompts.ground.count("{phrase}") == bool(prompts.ground)
     assert prompts.describe_region.count("{box}") == bool(prompts.describe_region)
-    assert bool(prompts.ground) >= bool(prompts.describe_region) >= ("grounded" in prompts.caption)
+    assert bool(prompts.ground) >= (bool(prompts.describe_region) or "grounded" in prompts.caption)
+    assert prompts.whole.count("{question}") == bool(prompts.whole)
+    assert prompts.verified or name in ("cogvlm", "generic")  # ours, and words that anybody understands
 
 
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_file_holds_nothing_that_is_not_read(path):
-    assert set(json.loads(path.read_text())) - {"verified"} == {"caption", "ground", "describe_region", "chat_examples"}
+    told = {"caption", "ground", "describe_region", "chat_examples"}
+    assert set(json.loads(path.read_text())) - {"verified", "whole"} == told
 
 
 def test_cogvlm_is_asked_in_the_words_it_was_trained_on():

@@ -16,8 +16,9 @@ from PIL import Image
 
 from demo.backends.streaming import BOX_SYNTAX
 from demo.catalog import ModelSpec
-from demo.errors import ContextTooLong, InvalidInput
+from demo.errors import ConfigError, ContextTooLong, InvalidInput
 from demo.imaging import to_pil
+from demo.prompts import load_prompts
 from demo.types import Message, Picture
 
 JOINER = "\N{WORD JOINER}"  # invisible and without width; it breaks up the spelling of a special token
@@ -30,6 +31,10 @@ class Prompter:
         """``context`` is the most that the model can take, ``planned`` the most that there is memory for."""
         self._processor = processor
         self._spec = spec
+        self._has_template = getattr(processor, "chat_template", None) is not None
+        self._whole = load_prompts(spec.prompts).whole or "{question}"
+        if not self._has_template:
+            _refuse_unknown_wording(spec)
         self._context = min((limit for limit in (context, planned) if limit is not None), default=None)
         self._is_limit_of_model = self._context == context
         self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
@@ -42,10 +47,11 @@ class Prompter:
     def prepare(self, messages: Sequence[Message]) -> Any:
         """The model's input (a mapping of tensors with one row) for a conversation that ends with the user's turn."""
         self._refuse_at_a_glance(messages)
-        pictures = self._kept_pictures(messages)
-        turns = [self._turn(message, pictures) for message in messages]
+        turns = self._turns(messages)
+        if self._spec.traits.needs_picture and len(turns[-1]["content"]) == 1:
+            raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
         try:
-            if getattr(self._processor, "chat_template", None) is None:
+            if not self._has_template:
                 return self._prepare_last(turns[-1])
             return self._processor.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
@@ -83,14 +89,18 @@ class Prompter:
         remedy = "Ask a shorter question, start a new conversation, or start the demo with a larger --context."
         return ContextTooLong(what, value=value, remedy=remedy)
 
-    def _kept_pictures(self, messages: Sequence[Message]) -> set[int]:
-        """The newest pictures, as many as the model takes, by identity."""
-        pictures = [picture for message in messages for picture in message.pictures]
-        return {id(picture) for picture in pictures[len(pictures) - min(len(pictures), self._spec.max_pictures) :]}
-
-    def _turn(self, message: Message, kept: set[int]) -> dict[str, Any]:
-        images = [{"type": "image", "image": self._image(p)} for p in message.pictures if id(p) in kept]
-        return {"role": message.speaker, "content": [*images, {"type": "text", "text": self._worded(message)}]}
+    def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The conversation as chat templates take it, with the newest pictures, as many as the model takes."""
+        excess = sum(len(message.pictures) for message in messages) - self._spec.max_pictures
+        turns = []
+        for message in messages:
+            kept = message.pictures[max(0, excess) :]
+            excess -= len(message.pictures)
+            images = [{"type": "image", "image": self._image(picture)} for picture in kept]
+            turns.append(
+                {"role": message.speaker, "content": [*images, {"type": "text", "text": self._worded(message)}]}
+            )
+        return turns
 
     def _image(self, picture: Picture) -> Image.Image:
         image = to_pil(picture)
@@ -115,9 +125,18 @@ class Prompter:
     def _prepare_last(self, turn: dict[str, Any]) -> Any:
         """Models that know no conversations get the last question with its pictures."""
         images = [part["image"] for part in turn["content"] if part["type"] == "image"]
-        if self._spec.traits.needs_picture and not images:
-            raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
-        return self._processor(text=turn["content"][-1]["text"], images=images or None, return_tensors="pt")
+        text = self._whole.replace("{question}", turn["content"][-1]["text"])
+        return self._processor(text=text, images=images or None, return_tensors="pt")
+
+
+def _refuse_unknown_wording(spec: ModelSpec) -> None:
+    """Without a chat template a family's own prompts have to say how a question is put; remote code may know itself."""
+    if load_prompts(spec.prompts).whole or spec.trust_remote_code:
+        return
+    remedy = "Choose a model that was made for conversations; its name often ends in -Instruct or -it."
+    raise ConfigError(
+        "This model has no chat template, so nothing says how it is asked", value=spec.name, remedy=remedy
+    )
 
 
 def special_words(processor: Any) -> frozenset[str]:

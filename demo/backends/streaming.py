@@ -153,10 +153,12 @@ class Tap(BaseStreamer):  # type: ignore[misc]
 
 def neutral_settings(model: Any, tokenizer: Any) -> GenerationConfig:
     """The model's generation settings without its opinions on sampling and length."""
-    own = model.generation_config
+    own, text = model.generation_config, model.config.get_text_config()
     config = GenerationConfig(**{name: getattr(own, name, None) for name in KEPT_SETTINGS})
+    if model.config.model_type == "blip":  # its generate() ends with this one, whatever it is told
+        config.eos_token_id = text.sep_token_id
     if config.eos_token_id is None:
-        config.eos_token_id = getattr(model.config.get_text_config(), "eos_token_id", None) or tokenizer.eos_token_id
+        config.eos_token_id = getattr(text, "eos_token_id", None) or tokenizer.eos_token_id
     if config.pad_token_id is None:
         config.pad_token_id = min(end_tokens(config), default=0)
     return config
