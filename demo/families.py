@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from demo.grounding.qwen2_5_vl import MAX_PIXELS, MIN_PIXELS, resized
+from demo.reasoning import BRACKETS, CHANNEL, THINK, THINK_ANSWER, Tags
 from demo.types import ROLES, Role, Size
 
 TALKERS: tuple[Role, ...] = ("chat", "captioning")
@@ -34,6 +35,7 @@ class Family:
     has_system: bool = False  # it was taught to heed a system prompt
     needs_picture: bool = False  # it answers nothing without one
     pixels: tuple[int, int] | None = None  # least and most its processor resizes to, where its boxes are pixels of that
+    thoughts: tuple[Tags, ...] = ()  # what may stand around its reasoning, where some of its models think aloud
     unverified: str = ""  # what of it no public source shows; its prompts' file says the same of their words
     repositories: tuple[tuple[str, str], ...] = ()  # names of our own for well-known ones
 
@@ -68,27 +70,31 @@ _TABLE = (
         ),
     ),
     Family(
-        "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True,
+        "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True, thoughts=(THINK,),
         repositories=(
             ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
             ("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
             ("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+            ("qwen3-vl-8b-thinking", "Qwen/Qwen3-VL-8B-Thinking"),
         ),
     ),
     Family(
         "qwen3_5", ("qwen3_5", "qwen3_5_moe", "qwen4_exp"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True,
-        unverified="that boxes are written as by Qwen3-VL",
+        thoughts=(THINK,), unverified="that boxes are written as by Qwen3-VL",
+        repositories=(("qwen3.5-27b", "Qwen/Qwen3.5-27B"),),
     ),
     Family(
-        "glm_v", ("glm4v", "glm4v_moe", "glm46v"), "glm_v", "glm", ROLES, has_system=True,
+        "glm_v", ("glm4v", "glm4v_moe", "glm46v"), "glm_v", "glm", ROLES, has_system=True, thoughts=(THINK_ANSWER,),
         repositories=(("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking"), ("glm-4.6v-flash", "zai-org/GLM-4.6V-Flash")),
     ),
     Family(
         "glm_next", ("glmga", "glm5_next"), "glm_v", "glm", ROLES, has_system=True,
-        unverified="that boxes are written as by GLM-4.6V",
+        thoughts=(THINK_ANSWER,), unverified="that boxes are written as by GLM-4.6V",
+        repositories=(("glm-5.3-flash", "zai-org/GLM-5.3-Flash"),),
     ),
     Family(
         "internvl", ("internvl",), "internvl", "internvl", ROLES, tiles=13, has_system=True,
+        thoughts=(THINK,),
         repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
     ),
     Family("llava", ("llava", "vipllava"), repositories=(("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf"),)),
@@ -109,7 +115,7 @@ _TABLE = (
         ),
     ),
     Family(
-        "gemma", ("gemma3", "gemma3n", "gemma4", "gemma4_unified"), has_system=True,
+        "gemma", ("gemma3", "gemma3n", "gemma4", "gemma4_unified"), has_system=True, thoughts=(CHANNEL,),
         repositories=(("gemma3-4b", "google/gemma-3-4b-it"), ("gemma3-12b", "google/gemma-3-12b-it")),
     ),
     _one_shot(
@@ -140,6 +146,7 @@ _TABLE = (
     ),
     Family(
         "minicpm", ("minicpmv4_6", "minicpmv4_7"), "minicpm", "minicpm", ROLES, tiles=10, has_system=True,
+        thoughts=(THINK,),
         unverified="that boxes are written as by MiniCPM-V 4.5",
         repositories=(("minicpm-v-4.6", "openbmb/MiniCPM-V-4.6"),),
     ),
@@ -165,7 +172,7 @@ _TABLE = (
             ("instructblip-7b", "Salesforce/instructblip-vicuna-7b"),
         ),
     ),
-    Family("generic", has_system=True),
+    Family("generic", has_system=True, thoughts=(THINK, BRACKETS)),
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in _TABLE})

@@ -53,7 +53,7 @@ def _chat(task: Chat, config: EngineConfig) -> int:
         _check_count(pictures, asker.spec)
         if question is None:
             return _converse(asker, pictures)
-        asker.ask([Message("user", question, pictures)], _print_piece)
+        asker.ask([Message("user", question, pictures)], _print_piece, show_thought=_thought_printer())
         print()
     return 0
 
@@ -97,7 +97,7 @@ def _more(asker: Asker, messages: Sequence[Message], pending: tuple[Picture, ...
 def _turn(asker: Asker, before: Sequence[Message], question: Message) -> list[Message]:
     """The question and its answer, also a stopped one; nothing where it was stopped before its first word."""
     try:
-        answer = asker.ask([*before, question], _print_piece)
+        answer = asker.ask([*before, question], _print_piece, show_thought=_thought_printer())
     except StoppedError as stopped:
         answer = stopped.text
         note("\nstopped")
@@ -108,6 +108,15 @@ def _turn(asker: Asker, before: Sequence[Message], question: Message) -> list[Me
 
 def _print_piece(text: str) -> None:
     print(text, end="", flush=True)
+
+
+def _thought_printer() -> Callable[[str], None] | None:
+    """Reasoning is dimmed on a terminal, and left out of a file or a pipe, which get the answer alone."""
+    return _print_dimmed if sys.stdout.isatty() else None
+
+
+def _print_dimmed(text: str) -> None:
+    print(f"\033[2m{text}\033[0m", end="", flush=True)
 
 
 # --- grounding

@@ -1,5 +1,6 @@
 """The demo without its page, in real processes, with the fake model."""
 
+import contextlib
 import json
 import os
 import re
@@ -55,6 +56,32 @@ def test_one_question_about_a_picture_is_answered_once(picture):
 def test_a_question_without_a_picture_is_answered_too():
     finished = launch("chat", "-q", "Hello", "--model", "fake")
     assert "I see no picture" in finished.stdout
+
+
+def test_the_reasoning_is_left_out_of_what_is_not_a_terminal_with_a_word(picture):
+    model = "fake?thought_tokens=7"
+    finished = launch("chat", picture, "-q", "What is this?", "--model", model)
+    assert finished.stdout == "You asked: What is this? I see a picture of 640 x 480 pixels, and this is turn 1.\n"
+    assert re.fullmatch(r"\(thought for \d+\.\d s\)\n", finished.stderr)
+    found = json.loads(launch("ground", picture, "the dog", "--json", "--model", model).stdout)
+    assert found["answer"] == "the dog [[100,200,300,400]]"
+    assert len(found["regions"]) == 1
+
+
+def test_the_reasoning_is_dimmed_on_a_terminal(picture):
+    reader, writer = os.openpty()
+    command = [sys.executable, "launch.py", "chat", str(picture), "-q", "What?", "--model", "fake?thought_tokens=3"]
+    ran = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    told = b""
+    with contextlib.suppress(OSError):  # what a terminal says when nobody writes to it any more
+        while piece := os.read(reader, 4096):
+            told += piece
+    os.close(reader)
+    assert ran.wait(TIMEOUT_S) == 0
+    dimmed = "".join(re.findall(r"\x1b\[2m(.*?)\x1b\[0m", told.decode(), re.DOTALL))
+    assert dimmed.split() == ["Let", "me", "look:"]
+    assert "You asked: What?" in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", told.decode(), flags=re.DOTALL)
 
 
 def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, tmp_path):

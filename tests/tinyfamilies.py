@@ -79,9 +79,9 @@ def save_qwen2_vl(directory: Path) -> Path:
     return saved(directory, model, words, len(QWEN_NAMES), Qwen2VLImageProcessorPil(min_pixels=3136, max_pixels=7056))
 
 
-def save_qwen3_vl(directory: Path) -> Path:
+def save_qwen3_vl(directory: Path, *special: str, template: str = QWEN_TEMPLATE) -> Path:
     torch.manual_seed(0)
-    words = tokenizer(*QWEN_NAMES, chat_template=QWEN_TEMPLATE)
+    words = tokenizer(*QWEN_NAMES, *special, chat_template=template)
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     config = Qwen3VLConfig(
         text_config={**TEXT, **GROUPS, "head_dim": 8, "vocab_size": len(words) + SPARE, "rope_parameters": ROPE},
@@ -92,7 +92,7 @@ def save_qwen3_vl(directory: Path) -> Path:
         vision_end_token_id=6,
     )
     pictures = Qwen2VLImageProcessorPil(min_pixels=4096, max_pixels=9216, patch_size=16)
-    return saved(directory, Qwen3VLForConditionalGeneration(config), words, len(QWEN_NAMES), pictures)
+    return saved(directory, Qwen3VLForConditionalGeneration(config), words, len(QWEN_NAMES) + len(special), pictures)
 
 
 def save_glm4v(directory: Path, model=Glm4vForConditionalGeneration, config=Glm4vConfig) -> Path:

@@ -17,7 +17,7 @@ import torch
 from demo.backends import hub, loading, memory, proving
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.backends.parking import Garage
-from demo.backends.prompting import Prompter
+from demo.backends.prompting import Prompter, thought_words
 from demo.backends.spreading import input_device
 from demo.backends.streaming import (
     Tap,
@@ -54,7 +54,7 @@ class HFBackend:
         self._devices = memory.devices_of(placement)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
-        self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None)
+        self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
         _pin_pixels(loaded.processor, spec)
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
@@ -75,8 +75,11 @@ class HFBackend:
         inputs = self._prompter.prepare(request.messages)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
+        opening = self._prompter.opening(inputs)
         job = self._start(inputs, request.sampling, room, tap)
         try:
+            if opening:
+                yield opening
             yield from tap
             job.result()  # raises what generate() raised
         finally:

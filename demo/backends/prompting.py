@@ -19,8 +19,10 @@ from demo.catalog import ModelSpec
 from demo.errors import ConfigError, ContextTooLong, InvalidInput
 from demo.imaging import to_pil
 from demo.prompts import load_prompts
+from demo.reasoning import opened
 from demo.types import Message, Picture
 
+PROMPT_END = 16  # tokens; no tag of a thought takes more
 JOINER = "\N{WORD JOINER}"  # invisible and without width; it breaks up the spelling of a special token
 
 
@@ -39,7 +41,7 @@ class Prompter:
         self._is_limit_of_model = self._context == context
         self._longest_word = max(map(len, processor.tokenizer.get_vocab()), default=1)
         # CogVLM's processor reads all text as text itself
-        words = frozenset() if spec.is_cogvlm else special_words(processor)
+        words = frozenset() if spec.is_cogvlm else special_words(processor) | thought_words(spec)
         self._special = _pattern(words)
         # what the model wrote itself keeps the tokens of its boxes, which are neither pictures nor turns
         self._special_in_answers = _pattern(words - box_words(words) if spec.dialect else words)
@@ -66,6 +68,13 @@ class Prompter:
                 raise
             remedy = "Cut it to a shape that is less long."
             raise InvalidInput("The picture is too long and narrow for this model", remedy=remedy) from error
+
+    def opening(self, inputs: Any) -> str:
+        """The tag of a thought that the prompt has opened already, which the answer has to begin with."""
+        if not self._spec.traits.thoughts:
+            return ""
+        end = self._processor.tokenizer.decode(inputs["input_ids"][0, -PROMPT_END:].tolist())
+        return opened(end, self._spec.traits.thoughts)
 
     def room(self, num_prompt: int, max_new_tokens: int) -> int:
         """How many tokens the answer may have; raises `ContextTooLong` when there is no room for any."""
@@ -147,6 +156,12 @@ def special_words(processor: Any) -> frozenset[str]:
     # Florence-2's processor makes tasks of certain words; a question that holds one is an error to it
     tasks = {task for name, value in vars(processor).items() if name.startswith("task_prompts_") for task in value}
     return frozenset(word for word in {*added, *tokenizer.all_special_tokens, *places, *tasks} if len(word) > 1)
+
+
+def thought_words(spec: ModelSpec) -> frozenset[str]:
+    """The tags around a thought; those of whole lines are told by their first word."""
+    tags = (word for pair in spec.traits.thoughts for word in (pair.open, pair.close, *pair.answer))
+    return frozenset(word.strip() for word in tags if word.strip())
 
 
 def box_words(words: frozenset[str]) -> frozenset[str]:

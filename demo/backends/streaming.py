@@ -10,7 +10,7 @@ import copy
 import queue
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import torch
@@ -80,11 +80,18 @@ class TextDecoder:
         return text
 
 
-def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True) -> frozenset[int]:
-    """The ids of special tokens that say nothing to a reader; those that spell boxes stay where boxes are read."""
+def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True, kept: Set[str] = frozenset()) -> frozenset[int]:
+    """The ids of special tokens that say nothing to a reader; those that spell boxes stay where boxes are read.
+
+    ``kept`` are the tags of thoughts, which whoever shows the answer parts it by; one token may be a tag's beginning.
+    """
     special = {token: entry.content for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
     special.update(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-    return frozenset(token for token, word in special.items() if not (keeps_boxes and BOX_SYNTAX.match(word)))
+    return frozenset(
+        token
+        for token, word in special.items()
+        if not (keeps_boxes and BOX_SYNTAX.match(word)) and not any(tag.startswith(word) for tag in kept)
+    )
 
 
 class Tap(BaseStreamer):  # type: ignore[misc]

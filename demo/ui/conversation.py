@@ -12,6 +12,7 @@ from typing import Literal
 
 from demo.types import Region
 from demo.ui.pictures import StoredPicture
+from demo.ui.thinking import Thought
 
 TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
@@ -23,7 +24,8 @@ class Turn:
     question: str
     pictures: tuple[StoredPicture, ...] = ()
     state: TurnState = "waiting"
-    answer: str = ""
+    answer: str = ""  # without the reasoning before it, which later turns are not shown
+    thought: Thought | None = None
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
     dialect: str | None = None  # of the boxes in the answer

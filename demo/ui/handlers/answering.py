@@ -22,6 +22,7 @@ from demo.grounding.draw import draw
 from demo.history import recent
 from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
 from demo.ui.context import UiContext
+from demo.ui.thinking import Thinker, Thought
 
 UPDATE_S = 0.07  # about 14 updates a second: smooth to read, cheap to send
 
@@ -35,7 +36,8 @@ class Answer:
     """An answer so far. ``drawn`` is a file with the boxes on a copy of the picture, there once the answer is done."""
 
     state: AnswerState = "waiting"
-    text: str = ""
+    text: str = ""  # without the reasoning before it
+    thought: Thought | None = None  # where the model thinks aloud
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
     remark: str = "Waiting for a free place"
@@ -55,11 +57,21 @@ def answering(
     answer = Answer(size=picture.size if picture else None, dialect=spec.dialect if spec else None)
     request = GenerateRequest(uuid.uuid4().hex, role, recent(messages, spec.max_turns if spec else None), sampling)
     yield answer
+    thinker = Thinker(spec.traits.thoughts if spec else ())
     with closing(_as_generator(context, request)) as events:
         for event in _paced(events):
-            answer = _after(answer, event, context, picture)
             if isinstance(event, Token):
+                text = thinker.add(event.text)
+                found = _regions(context, role, text, picture, unnamed)
+                answer = replace(
+                    answer, state="answering", text=text, thought=thinker.thought, regions=found, remark=""
+                )
+            elif isinstance(event, Done):
+                answer = replace(answer, text=thinker.finish(), thought=thinker.thought)
                 answer = replace(answer, regions=_regions(context, role, answer.text, picture, unnamed))
+                answer = _finished(answer, event, context, picture)
+            elif answer.state == "waiting":
+                answer = replace(answer, remark=_waiting(event))
             yield answer
 
 
@@ -108,20 +120,13 @@ def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
         raise
 
 
-def _after(answer: Answer, event: StreamEvent, context: UiContext, picture: Picture | None) -> Answer:
-    if isinstance(event, Ping):
-        return answer if answer.text else replace(answer, remark=_waiting(event))
-    if isinstance(event, Token):
-        return replace(answer, state="answering", text=answer.text + event.text, remark="")
-    return _finished(answer, event, context, picture)
-
-
 def _finished(answer: Answer, done: Done, context: UiContext, picture: Picture | None) -> Answer:
     drawn = None
     if picture is not None and answer.regions:
         drawn = context.store.save(draw(picture, answer.regions))
     state: AnswerState = "stopped" if done.reason == "cancelled" else "done"
-    return replace(answer, state=state, drawn=drawn, remark=_cost(done.usage, done.reason))
+    is_unanswered = answer.thought is not None and answer.thought.is_open
+    return replace(answer, state=state, drawn=drawn, remark=_cost(done.usage, done.reason, is_unanswered))
 
 
 def _regions(context: UiContext, role: Role, text: str, picture: Picture | None, unnamed: str) -> tuple[Region, ...]:
@@ -141,12 +146,13 @@ def _waiting(ping: Ping) -> str:
     return ping.detail or "Looking"
 
 
-def _cost(usage: Usage, reason: str) -> str:
+def _cost(usage: Usage, reason: str, is_unanswered: bool) -> str:
     parts = [f"{usage.completion_tokens} tokens", f"first after {_duration(usage.first_token_s)}"]
     if usage.tokens_per_s:
         parts.insert(1, f"{usage.tokens_per_s:.0f} tokens/s")
     if reason == "length":
-        parts.append("cut off at the limit of new tokens")
+        what = "cut off before the answer, still thinking," if is_unanswered else "cut off"
+        parts.append(f"{what} at the limit of new tokens")
     return " · ".join(parts)
 
 

@@ -138,6 +138,7 @@ def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
         turn,
         state=step.state,
         answer=step.text,
+        thought=step.thought,
         regions=step.regions,
         drawn=step.drawn,
         dialect=step.dialect,

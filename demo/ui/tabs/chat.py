@@ -23,6 +23,7 @@ from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
+from demo.ui.thinking import thought_markdown
 from demo.ui.widgets import (
     SamplingControls,
     example_buttons,
@@ -35,7 +36,7 @@ from demo.ui.widgets import (
 
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
-  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure'));
+  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .thought'));
   const text = answers.length ? answers[answers.length - 1].innerText.trim() : '';
   if (navigator.clipboard) navigator.clipboard.writeText(text);
 }"""
@@ -219,6 +220,8 @@ def _question(turn: Turn) -> dict[str, Any]:
 
 def _answer(turn: Turn) -> dict[str, Any]:
     content: list[Any] = []
+    if turn.thought:
+        content.append(thought_markdown(turn.thought, is_growing=turn.is_open))
     if turn.answer:
         content.append(_text(turn))
     if turn.drawn:
