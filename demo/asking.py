@@ -19,6 +19,7 @@ from demo.engine.events import Done, Ping, StreamEvent, Token
 from demo.engine.manager import ModelManager, resolve_roles
 from demo.errors import ConfigError
 from demo.grounding import dialects
+from demo.grounding.pictures import located
 from demo.history import recent
 from demo.prompts import PromptSet, load_prompts
 from demo.reasoning import Reasoned, Tags, split
@@ -78,7 +79,7 @@ class Asker:
         """The boxes in an answer; those without words of their own are called ``unnamed``."""
         if self.spec.dialect is None:
             return []
-        found = dialects.get(self.spec.dialect).parse(text, picture.size, seen=self.spec.seen(picture.size))
+        found = located(text, dialects.get(self.spec.dialect), [self.spec.view(picture.size)])
         return [replace(region, label=region.label or unnamed) for region in found]
 
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from demo.config import BUNDLED_MODEL, ModelChoice
 from demo.errors import BrokenCheckpoint, ConfigError, ModelNotFound
 from demo.families import FAMILIES, TALKERS, Family, family_of
+from demo.grounding.pictures import View
 from demo.types import ROLES, Role, Size
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
@@ -61,6 +62,10 @@ class ModelSpec:
     def seen(self, size: Size) -> Size | None:
         """The size of a picture that the model's boxes are in, where they are not relative to the picture."""
         return self.traits.seen(size)
+
+    def view(self, size: Size) -> View:
+        """A picture of this size as the model's boxes are read in it."""
+        return View(size, self.seen(size))
 
     @property
     def is_cogvlm(self) -> bool:
@@ -189,7 +194,8 @@ def _split(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _with_options(spec: ModelSpec, options: tuple[tuple[str, str], ...]) -> ModelSpec:
     if spec.backend == "fake":
-        return replace(spec, options=options)
+        told = dict(options).get("max_pictures", "")  # anything but a number is refused by the backend itself
+        return replace(spec, options=options, max_pictures=int(told) if told.isdecimal() else spec.max_pictures)
     for key, value in options:
         if key != "tokenizer" or not value:
             raise ConfigError("Unknown model option", value=key, remedy="A model takes ?tokenizer=OWNER/REPO or DIR.")

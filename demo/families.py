@@ -16,6 +16,8 @@ from demo.reasoning import BRACKETS, CHANNEL, THINK, THINK_ANSWER, Tags
 from demo.types import ROLES, Role, Size
 
 TALKERS: tuple[Role, ...] = ("chat", "captioning")
+PICTURE_N = ("Picture {number}: ", "")  # what Qwen's own templates write when they are told to
+IMAGE_N = ("Image-{number}: ", "\n")  # InternVL's examples of several pictures
 MAX_SIDE = 1568  # longer sides cost more tokens than they tell; 56 times 28, so that Qwen's grid is met exactly
 
 
@@ -29,6 +31,9 @@ class Family:
     dialect: str | None = None  # of its boxes
     roles: tuple[Role, ...] = TALKERS
     max_pictures: int = 8  # per conversation
+    numbering: tuple[str, str] | None = (
+        None  # words before and after a picture, with its {number}, where there are several
+    )
     max_turns: int | None = None  # 1: it answers single questions, its template knows no conversations
     max_side: int | None = MAX_SIDE  # longer sides are reduced before its processor sees them
     tiles: int = 1  # pieces that its processor cuts a picture into at most, the overview among them
@@ -56,6 +61,7 @@ _TABLE = (
     Family("cogvlm2", ("cogvlm2",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family(
         "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True,
+        numbering=PICTURE_N,
         repositories=(
             ("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"),
             ("qwen2-vl-7b", "Qwen/Qwen2-VL-7B-Instruct"),
@@ -63,6 +69,7 @@ _TABLE = (
     ),
     Family(
         "qwen2_5_vl", ("qwen2_5_vl",), "qwen2_5_vl", "qwen2_5_vl", ROLES, has_system=True,
+        numbering=PICTURE_N,
         pixels=(MIN_PIXELS, MAX_PIXELS),
         repositories=(
             ("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
@@ -71,6 +78,7 @@ _TABLE = (
     ),
     Family(
         "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True, thoughts=(THINK,),
+        numbering=PICTURE_N,
         repositories=(
             ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
             ("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
@@ -80,6 +88,7 @@ _TABLE = (
     ),
     Family(
         "qwen3_5", ("qwen3_5", "qwen3_5_moe", "qwen4_exp"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True,
+        numbering=PICTURE_N,
         thoughts=(THINK,), unverified="that boxes are written as by Qwen3-VL",
         repositories=(("qwen3.5-27b", "Qwen/Qwen3.5-27B"),),
     ),
@@ -94,6 +103,7 @@ _TABLE = (
     ),
     Family(
         "internvl", ("internvl",), "internvl", "internvl", ROLES, tiles=13, has_system=True,
+        numbering=IMAGE_N,
         thoughts=(THINK,),
         repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
     ),

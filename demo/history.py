@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from demo.types import Message
+from demo.types import Message, Picture
 
 
 def recent(messages: Sequence[Message], max_turns: int | None) -> tuple[Message, ...]:
@@ -20,3 +20,8 @@ def recent(messages: Sequence[Message], max_turns: int | None) -> tuple[Message,
     carried = tuple(picture for message in messages[:first] for picture in message.pictures)
     kept = replace(messages[first], pictures=(*carried, *messages[first].pictures))
     return (kept, *messages[first + 1 :])
+
+
+def pictures_of(messages: Sequence[Message]) -> tuple[Picture, ...]:
+    """All pictures of a conversation, oldest first: what a `Region` counts."""
+    return tuple(picture for message in messages for picture in message.pictures)

@@ -60,12 +60,15 @@ class Region:
     ``label_span`` and ``box_span`` are the half-open character ranges of the label's words and of the box's own
     syntax in the text that was parsed, so that a page can colour the words and hide the numbers. Boxes that share
     one piece of syntax (``[[a,b,c,d;e,f,g,h]]``) share both spans. ``label_span`` is None when the text has no words.
+    ``picture`` is the index of its picture among those of the conversation, oldest first; None where the syntax alone
+    does not say (see `demo.grounding.pictures`).
     """
 
     label: str
     box: Box
     label_span: tuple[int, int] | None
     box_span: tuple[int, int]
+    picture: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class FakeOptions:
     token_s: float = 0.0
     tokens: int = 0  # length of every answer; 0 is its natural length
     thought_tokens: int = 0  # words of reasoning before every answer, one of them a box that is none of the answer's
+    max_pictures: int = 1  # that it says it takes
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
     answer_bytes: int = 0  # what an answer takes, besides, of the first device

@@ -50,7 +50,7 @@ class Prompter:
         """The model's input (a mapping of tensors with one row) for a conversation that ends with the user's turn."""
         self._refuse_at_a_glance(messages)
         turns = self._turns(messages)
-        if self._spec.traits.needs_picture and len(turns[-1]["content"]) == 1:
+        if self._spec.traits.needs_picture and not any(part["type"] == "image" for part in turns[-1]["content"]):
             raise InvalidInput("This model answers about pictures only", remedy="Add a picture to the question.")
         try:
             if not self._has_template:
@@ -100,16 +100,25 @@ class Prompter:
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The conversation as chat templates take it, with the newest pictures, as many as the model takes."""
-        excess = sum(len(message.pictures) for message in messages) - self._spec.max_pictures
+        total = sum(len(message.pictures) for message in messages)
+        number = min(0, self._spec.max_pictures - total)  # so that the first one that is kept has 1
+        is_alone = total + number == 1
         turns = []
         for message in messages:
-            kept = message.pictures[max(0, excess) :]
-            excess -= len(message.pictures)
-            images = [{"type": "image", "image": self._image(picture)} for picture in kept]
-            turns.append(
-                {"role": message.speaker, "content": [*images, {"type": "text", "text": self._worded(message)}]}
-            )
+            content: list[dict[str, Any]] = []
+            for picture in message.pictures:
+                number += 1
+                content += self._shown(picture, number, is_alone=is_alone) if number > 0 else []
+            turns.append({"role": message.speaker, "content": [*content, _text(self._worded(message))]})
         return turns
+
+    def _shown(self, picture: Picture, number: int, *, is_alone: bool) -> list[dict[str, Any]]:
+        """A picture, and around it its number in the words that the family knows."""
+        image = {"type": "image", "image": self._image(picture)}
+        if is_alone or self._spec.traits.numbering is None:
+            return [image]
+        before, after = (words.replace("{number}", str(number)) for words in self._spec.traits.numbering)
+        return [*([_text(before)] if before else []), image, *([_text(after)] if after else [])]
 
     def _image(self, picture: Picture) -> Image.Image:
         image = to_pil(picture)
@@ -167,6 +176,10 @@ def thought_words(spec: ModelSpec) -> frozenset[str]:
 def box_words(words: frozenset[str]) -> frozenset[str]:
     """Those of special tokens that spell boxes."""
     return frozenset(word for word in words if BOX_SYNTAX.match(word))
+
+
+def _text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
 
 
 def _broken_up(text: str, words: re.Pattern[str]) -> str:

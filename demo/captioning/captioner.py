@@ -17,6 +17,7 @@ from demo.catalog import ModelSpec
 from demo.engine.events import Done, StreamEvent, Token
 from demo.grounding import dialects
 from demo.grounding.highlight import plain
+from demo.grounding.pictures import located
 from demo.prompts import PromptSet
 from demo.reasoning import split
 from demo.types import GenerateRequest, Message, Picture, Region, Sampling, Usage
@@ -102,7 +103,7 @@ class Captioner:
     def _regions(self, text: str, picture: Picture) -> tuple[Region, ...]:
         if self.spec.dialect is None:
             return ()
-        return tuple(dialects.get(self.spec.dialect).parse(text, picture.size, seen=self.spec.seen(picture.size)))
+        return tuple(located(text, dialects.get(self.spec.dialect), [self.spec.view(picture.size)]))
 
 
 def _cut_off(answer: _Answer) -> str:

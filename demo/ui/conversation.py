@@ -1,7 +1,7 @@
 """The state of record of one chat: turns of a question, its pictures and the answer, kept on the server.
 
 Owns the turns and what can be done to them. Knows nothing of gradio or of how a turn is shown. Boxes in a turn's
-answer are pixels of the turn's `about` picture as it was uploaded; that picture itself stays without boxes.
+answer are pixels of the picture that they belong to as it was uploaded; that picture itself stays without boxes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Turn:
     thought: Thought | None = None
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
+    also_drawn: tuple[str, ...] = ()  # where there are boxes in several pictures
     dialect: str | None = None  # of the boxes in the answer
     remark: str = "Waiting for a free place"
     before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
@@ -99,8 +100,3 @@ class Conversation:
             if self.turns[index].pictures:
                 first = index
         return self
-
-    def about(self) -> StoredPicture | None:
-        """The picture the last turn is about: the newest one so far."""
-        pictures = [picture for turn in self.turns for picture in turn.pictures]
-        return pictures[-1] if pictures else None

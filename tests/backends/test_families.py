@@ -86,6 +86,23 @@ def test_two_pictures_reach_a_model_that_takes_two_and_the_newest_reaches_any(ti
     assert tiny.ask(Message("user", "What?", (picture(), picture(shade=3))))[1].usage.completion_tokens == 12
 
 
+def test_several_pictures_are_numbered_in_the_words_of_a_family_that_has_some(tiny):
+    if tiny.spec.traits.numbering is None:
+        pytest.skip("nothing is published of how it counts pictures")
+
+    def told(*messages):
+        return tiny.backend._tokenizer.decode(tiny.backend._prompter.prepare(messages)["input_ids"][0])
+
+    first, second = (tiny.spec.traits.numbering[0].replace("{number}", number) for number in "12")
+    one, other = picture(), picture(shade=3)
+    assert first not in told(Message("user", "What?", (one,)))
+    both = told(Message("user", "What?", (one,)), Message("assistant", "A dog."), Message("user", "And?", (other,)))
+    assert 0 < both.index(first) < both.index("What?") < both.index(second) < both.index("And?")
+    many = told(Message("user", "What?", (one, other) * tiny.spec.max_pictures))
+    assert many.count(first) == 1
+    assert first.replace("1", str(tiny.spec.max_pictures + 1)) not in many
+
+
 def test_tokens_that_a_user_types_become_no_structure(tiny):
     words = tiny.backend._tokenizer
     places = {str(value) for name, value in vars(tiny.backend._prompter._processor).items() if name.endswith("_token")}

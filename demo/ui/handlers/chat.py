@@ -141,6 +141,7 @@ def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
         thought=step.thought,
         regions=step.regions,
         drawn=step.drawn,
+        also_drawn=step.also_drawn,
         dialect=step.dialect,
         remark=remark,
     )

@@ -224,14 +224,25 @@ def _answer(turn: Turn) -> dict[str, Any]:
         content.append(thought_markdown(turn.thought, is_growing=turn.is_open))
     if turn.answer:
         content.append(_text(turn))
-    if turn.drawn:
-        names = ", ".join(dict.fromkeys(region.label or "something" for region in turn.regions))
-        content.append({"path": turn.drawn, "alt_text": f"The picture with boxes around: {names}"})
+    content += drawn_pictures(turn)
     if turn.remark:
         kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
         raw = markup.own_words(turn.answer) if turn.regions and not turn.is_open else ""
         content.append(_remark(turn.remark, kind) + raw)
     return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
+
+
+def drawn_pictures(turn: Turn) -> list[dict[str, str]]:
+    """One copy for each picture that has boxes, each named after its own."""
+    indices = sorted({region.picture or 0 for region in turn.regions})
+    shown = []
+    for index, path in zip(indices, (turn.drawn, *turn.also_drawn)):
+        found = (region.label or "something" for region in turn.regions if (region.picture or 0) == index)
+        if path:
+            shown.append(
+                {"path": path, "alt_text": f"The picture with boxes around: {', '.join(dict.fromkeys(found))}"}
+            )
+    return shown
 
 
 def _text(turn: Turn) -> str:
