@@ -59,6 +59,6 @@ $(VENV)/.installed: requirements.txt constraints.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-quantize.txt requirements-training.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-quantize.txt requirements-training.txt requirements-video.txt $(VENV)/.installed
 	$(PIP) -r requirements-dev.txt
 	@touch $@

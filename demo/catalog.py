@@ -24,6 +24,7 @@ from demo.types import ROLES, Role, Size
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
 VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's published repositories hold no tokenizer; they were trained with this one
+_FAKE_LIMITS = ("max_pictures", "max_frames")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 REPO_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
 # image-text-to-text models of transformers whose config has no vision_config of its own
@@ -46,6 +47,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     max_pictures: int = 1  # per conversation
     max_turns: int | None = None  # questions of one conversation that it can follow; None: no limit is known
+    max_frames: int = 0  # of a clip; 0: it takes none
     max_side: int | None = None  # longer sides are reduced for the model (pixels); None: it does so itself
     note: str = ""
     options: tuple[tuple[str, str], ...] = ()
@@ -77,7 +79,7 @@ def _spec(name: str, source: str, family: str, **changes: Any) -> ModelSpec:
     traits = FAMILIES.get(family, FAMILIES["generic"])
     spec = ModelSpec(name, source, family, "hf", traits.dialect, traits.roles, traits.prompts)
     spec = replace(spec, max_pictures=traits.max_pictures, max_turns=traits.max_turns, max_side=traits.max_side)
-    return replace(spec, **changes)
+    return replace(spec, max_frames=traits.max_frames, **changes)
 
 
 CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
@@ -194,8 +196,10 @@ def _split(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _with_options(spec: ModelSpec, options: tuple[tuple[str, str], ...]) -> ModelSpec:
     if spec.backend == "fake":
-        told = dict(options).get("max_pictures", "")  # anything but a number is refused by the backend itself
-        return replace(spec, options=options, max_pictures=int(told) if told.isdecimal() else spec.max_pictures)
+        limits: dict[str, Any] = {
+            key: int(value) for key, value in options if key in _FAKE_LIMITS and value.isdecimal()
+        }
+        return replace(spec, options=options, **limits)  # what is no number is refused by the backend itself
     for key, value in options:
         if key != "tokenizer" or not value:
             raise ConfigError("Unknown model option", value=key, remedy="A model takes ?tokenizer=OWNER/REPO or DIR.")

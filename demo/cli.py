@@ -199,7 +199,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(parser.add_argument_group("the page, and planning"), SERVE_FLAGS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, help_, positionals in (
-        ("chat", "ask about pictures in the terminal", (("images", "IMAGE", "*", "picture files"),)),
+        ("chat", "ask about pictures in the terminal", (("images", "IMAGE", "*", "picture files, or a clip"),)),
         (
             "ground",
             "find something in a picture",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from demo.grounding.qwen2_5_vl import MAX_PIXELS, MIN_PIXELS, resized
 from demo.reasoning import BRACKETS, CHANNEL, THINK, THINK_ANSWER, Tags
@@ -34,6 +35,9 @@ class Family:
     numbering: tuple[str, str] | None = (
         None  # words before and after a picture, with its {number}, where there are several
     )
+    max_frames: int = 0  # of a clip, which they are shown as pictures; 0: it was not taught to follow clips
+    frame_side: int = 448  # longer sides of frames are reduced to this
+    frame_settings: tuple[tuple[str, Any], ...] = ()  # of its processor, so that it cuts no frame into pieces
     max_turns: int | None = None  # 1: it answers single questions, its template knows no conversations
     max_side: int | None = MAX_SIDE  # longer sides are reduced before its processor sees them
     tiles: int = 1  # pieces that its processor cuts a picture into at most, the overview among them
@@ -60,7 +64,7 @@ _TABLE = (
     Family("cogvlm", ("cogvlm",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family("cogvlm2", ("cogvlm2",), "cogvlm", "cogvlm", ROLES, max_pictures=1, max_side=None),
     Family(
-        "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True,
+        "qwen2_vl", ("qwen2_vl",), "qwen2_vl", "qwen2_vl", ROLES, has_system=True, max_frames=16,
         numbering=PICTURE_N,
         repositories=(
             ("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"),
@@ -68,7 +72,7 @@ _TABLE = (
         ),
     ),
     Family(
-        "qwen2_5_vl", ("qwen2_5_vl",), "qwen2_5_vl", "qwen2_5_vl", ROLES, has_system=True,
+        "qwen2_5_vl", ("qwen2_5_vl",), "qwen2_5_vl", "qwen2_5_vl", ROLES, has_system=True, max_frames=16,
         numbering=PICTURE_N,
         pixels=(MIN_PIXELS, MAX_PIXELS),
         repositories=(
@@ -78,6 +82,7 @@ _TABLE = (
     ),
     Family(
         "qwen3_vl", ("qwen3_vl", "qwen3_vl_moe"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True, thoughts=(THINK,),
+        max_frames=16,
         numbering=PICTURE_N,
         repositories=(
             ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
@@ -88,21 +93,23 @@ _TABLE = (
     ),
     Family(
         "qwen3_5", ("qwen3_5", "qwen3_5_moe", "qwen4_exp"), "qwen3_vl", "qwen3_vl", ROLES, has_system=True,
-        numbering=PICTURE_N,
-        thoughts=(THINK,), unverified="that boxes are written as by Qwen3-VL",
+        max_frames=16, numbering=PICTURE_N, thoughts=(THINK,),
+        unverified="that boxes are written as by Qwen3-VL",
         repositories=(("qwen3.5-27b", "Qwen/Qwen3.5-27B"),),
     ),
     Family(
         "glm_v", ("glm4v", "glm4v_moe", "glm46v"), "glm_v", "glm", ROLES, has_system=True, thoughts=(THINK_ANSWER,),
+        max_frames=16,
         repositories=(("glm-4.1v-9b", "zai-org/GLM-4.1V-9B-Thinking"), ("glm-4.6v-flash", "zai-org/GLM-4.6V-Flash")),
     ),
     Family(
-        "glm_next", ("glmga", "glm5_next"), "glm_v", "glm", ROLES, has_system=True,
+        "glm_next", ("glmga", "glm5_next"), "glm_v", "glm", ROLES, has_system=True, max_frames=16,
         thoughts=(THINK_ANSWER,), unverified="that boxes are written as by GLM-4.6V",
         repositories=(("glm-5.3-flash", "zai-org/GLM-5.3-Flash"),),
     ),
     Family(
-        "internvl", ("internvl",), "internvl", "internvl", ROLES, tiles=13, has_system=True,
+        "internvl", ("internvl",), "internvl", "internvl", ROLES, tiles=13, has_system=True, max_frames=8,
+        frame_settings=(("crop_to_patches", False),),
         numbering=IMAGE_N,
         thoughts=(THINK,),
         repositories=(("internvl3-1b", "OpenGVLab/InternVL3-1B-hf"), ("internvl3-8b", "OpenGVLab/InternVL3-8B-hf")),
@@ -113,11 +120,12 @@ _TABLE = (
         repositories=(("llava-next-7b", "llava-hf/llava-v1.6-mistral-7b-hf"),),
     ),
     Family(
-        "llava_onevision", ("llava_onevision",), tiles=10, has_system=True,
+        "llava_onevision", ("llava_onevision",), tiles=10, has_system=True, max_frames=8,
         repositories=(("llava-onevision-7b", "llava-hf/llava-onevision-qwen2-7b-ov-hf"),),
     ),
     Family(
-        "smolvlm", ("smolvlm", "idefics2", "idefics3"), tiles=17, has_system=True,
+        "smolvlm", ("smolvlm", "idefics2", "idefics3"), tiles=17, has_system=True, max_frames=8,
+        frame_settings=(("do_image_splitting", False),),
         repositories=(
             ("smolvlm", "HuggingFaceTB/SmolVLM-Instruct"),
             ("smolvlm2", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
@@ -125,7 +133,7 @@ _TABLE = (
         ),
     ),
     Family(
-        "gemma", ("gemma3", "gemma3n", "gemma4", "gemma4_unified"), has_system=True, thoughts=(CHANNEL,),
+        "gemma", ("gemma3", "gemma3n", "gemma4", "gemma4_unified"), has_system=True, thoughts=(CHANNEL,), max_frames=8,
         repositories=(("gemma3-4b", "google/gemma-3-4b-it"), ("gemma3-12b", "google/gemma-3-12b-it")),
     ),
     _one_shot(
@@ -150,13 +158,14 @@ _TABLE = (
         repositories=(("kosmos2", "microsoft/kosmos-2-patch14-224"),),
     ),
     Family(
-        "molmo2", ("molmo2",), "molmo", "molmo", ROLES, tiles=9,
+        "molmo2", ("molmo2",), "molmo", "molmo", ROLES, tiles=9, max_frames=8,
+        frame_settings=(("max_crops", 1),),
         unverified="the words that ask for places; it points, and draws no boxes",
         repositories=(("molmo2-8b", "allenai/Molmo2-8B"),),
     ),
     Family(
         "minicpm", ("minicpmv4_6", "minicpmv4_7"), "minicpm", "minicpm", ROLES, tiles=10, has_system=True,
-        thoughts=(THINK,),
+        max_frames=16, frame_settings=(("max_slice_nums", 1),), thoughts=(THINK,),
         unverified="that boxes are written as by MiniCPM-V 4.5",
         repositories=(("minicpm-v-4.6", "openbmb/MiniCPM-V-4.6"),),
     ),

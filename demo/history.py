@@ -18,10 +18,12 @@ def recent(messages: Sequence[Message], max_turns: int | None) -> tuple[Message,
         return tuple(messages)
     first = begins[-max_turns]
     carried = tuple(picture for message in messages[:first] for picture in message.pictures)
-    kept = replace(messages[first], pictures=(*carried, *messages[first].pictures))
+    clips = tuple(clip for message in messages[:first] for clip in message.clips)
+    last = messages[first]
+    kept = replace(last, pictures=(*carried, *last.pictures), clips=(*clips, *last.clips))
     return (kept, *messages[first + 1 :])
 
 
 def pictures_of(messages: Sequence[Message]) -> tuple[Picture, ...]:
-    """All pictures of a conversation, oldest first: what a `Region` counts."""
-    return tuple(picture for message in messages for picture in message.pictures)
+    """All that can be seen in a conversation, oldest first: what a `Region` counts."""
+    return tuple(picture for message in messages for picture in message.shown)

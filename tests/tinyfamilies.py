@@ -27,8 +27,6 @@ from transformers import (
     Kosmos2Processor,
     MiniCPMV4_6Config,
     MiniCPMV4_6ForConditionalGeneration,
-    Molmo2Config,
-    Molmo2ForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen3_5Config,
@@ -289,7 +287,9 @@ def save_deepseek_ocr2(directory: Path) -> Path:
 
 
 def save_molmo2(directory: Path) -> Path:
-    """A Molmo 2, whose pictures are read with torchvision alone."""
+    """A Molmo 2, whose pictures are read with torchvision alone; not in every version that is supported."""
+    from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+
     torch.manual_seed(0)
     marks = ("<im_start>", "<im_end>", "<im_patch>", "<im_col>", "<low_res_im_start>", "<frame_start>", "<frame_end>")
     names = (*marks, "<im_low>", "<|image|>", "<|video|>")

@@ -234,7 +234,7 @@ def save_gemma4(directory: Path) -> Path:
     roles = {"boi_token": names[0], "eoi_token": names[1], "image_token": names[2]}
     roles |= {"boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>"}
     words = tokenizer(*names, chat_template=CHAT_TEMPLATE.replace("<image>", "<|image|>"), **roles)
-    text = _text(words, "gemma4_text", head_dim=8, global_head_dim=8, max_position_embeddings=256)
+    text = _text(words, "gemma4_text", head_dim=8, global_head_dim=8, max_position_embeddings=1024)
     text |= {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0}
     config = Gemma4Config(
         text_config=text,

@@ -20,7 +20,7 @@ from demo.errors import ConfigError, ContextTooLong, InvalidInput
 from demo.imaging import to_pil
 from demo.prompts import load_prompts
 from demo.reasoning import opened
-from demo.types import Message, Picture
+from demo.types import Clip, Message, Picture
 
 PROMPT_END = 16  # tokens; no tag of a thought takes more
 JOINER = "\N{WORD JOINER}"  # invisible and without width; it breaks up the spelling of a special token
@@ -55,9 +55,10 @@ class Prompter:
         try:
             if not self._has_template:
                 return self._prepare_last(turns[-1])
-            return self._processor.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-            )
+            how = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+            if any(message.clips for message in messages):  # it holds for the pictures beside them as well
+                how["processor_kwargs"] = dict(self._spec.traits.frame_settings)
+            return self._processor.apply_chat_template(turns, **how)
         except jinja2.TemplateError as error:
             remedy = "Start a new conversation without a system message."
             raise InvalidInput(
@@ -99,26 +100,36 @@ class Prompter:
         return ContextTooLong(what, value=value, remedy=remedy)
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The conversation as chat templates take it, with the newest pictures, as many as the model takes."""
+        """The conversation as chat templates take it: the newest pictures, as many as the model takes, and one clip."""
         total = sum(len(message.pictures) for message in messages)
         number = min(0, self._spec.max_pictures - total)  # so that the first one that is kept has 1
         is_alone = total + number == 1
+        newest = next((message.clips[-1] for message in reversed(messages) if message.clips), None)
         turns = []
         for message in messages:
             content: list[dict[str, Any]] = []
             for picture in message.pictures:
                 number += 1
                 content += self._shown(picture, number, is_alone=is_alone) if number > 0 else []
+            if newest is not None and any(clip is newest for clip in message.clips):
+                content += self._frames(newest)
             turns.append({"role": message.speaker, "content": [*content, _text(self._worded(message))]})
         return turns
 
     def _shown(self, picture: Picture, number: int, *, is_alone: bool) -> list[dict[str, Any]]:
         """A picture, and around it its number in the words that the family knows."""
-        image = {"type": "image", "image": self._image(picture)}
+        image: dict[str, Any] = {"type": "image", "image": self._image(picture)}
         if is_alone or self._spec.traits.numbering is None:
             return [image]
         before, after = (words.replace("{number}", str(number)) for words in self._spec.traits.numbering)
         return [*([_text(before)] if before else []), image, *([_text(after)] if after else [])]
+
+    def _frames(self, clip: Clip) -> list[dict[str, Any]]:
+        """A clip as pictures, each after the time at which it is seen."""
+        content: list[dict[str, Any]] = [_text("Frames of a video:\n")]
+        for frame, at_s in zip(clip.frames, clip.times_s):
+            content += [_text(f"{at_s:.1f} s: "), {"type": "image", "image": self._image(frame)}, _text("\n")]
+        return content
 
     def _image(self, picture: Picture) -> Image.Image:
         image = to_pil(picture)
@@ -178,7 +189,7 @@ def box_words(words: frozenset[str]) -> frozenset[str]:
     return frozenset(word for word in words if BOX_SYNTAX.match(word))
 
 
-def _text(words: str) -> dict[str, str]:
+def _text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 

@@ -88,13 +88,13 @@ class Conversation:
         return self.with_last(replace(self.last, state="stopped", remark="Stopped."))
 
     def seen(self, max_pictures: int) -> Conversation:
-        """The part the model is shown: the last turns that together hold no more pictures than it takes.
+        """The part the model is shown: the last turns that together hold no more pictures than it takes, and one clip.
 
         Where turns are left out, the rest begins with a picture, so that no question about an old one is kept.
         """
         first, num_pictures = 0, 0
         for index in reversed(range(len(self.turns))):
-            num_pictures += len(self.turns[index].pictures)
+            num_pictures += sum(1 for picture in self.turns[index].pictures if not picture.frames)
             if num_pictures > max_pictures and index < len(self.turns) - 1:
                 return Conversation(self.turns[first:])
             if self.turns[index].pictures:

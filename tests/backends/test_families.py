@@ -16,7 +16,7 @@ from demo.grounding import dialects
 from demo.history import recent
 from demo.prompts import load_prompts
 from demo.reasoning import Reasoned, split
-from demo.types import Box, Message, Size
+from demo.types import Box, Clip, Message, Size
 from tests import tinyfamilies
 from tests.backends.family_kit import CPU, MAKERS, Tiny, loaded, picture
 from tests.tinymodels import QWEN_TEMPLATE, save_qwen
@@ -101,6 +101,33 @@ def test_several_pictures_are_numbered_in_the_words_of_a_family_that_has_some(ti
     many = told(Message("user", "What?", (one, other) * tiny.spec.max_pictures))
     assert many.count(first) == 1
     assert first.replace("1", str(tiny.spec.max_pictures + 1)) not in many
+
+
+def clip(*shades):
+    return Clip(tuple(picture(shade=shade) for shade in shades), tuple(index / 2 for index in range(len(shades))))
+
+
+def test_a_clip_is_shown_as_frames_with_their_times_beside_pictures_that_are_counted_apart(tiny):
+    if not tiny.spec.max_frames:
+        pytest.skip("this family follows no clips")
+
+    def inputs(*messages):
+        return tiny.backend._prompter.prepare(messages)
+
+    def told(*messages):
+        return tiny.backend._tokenizer.decode(inputs(*messages)["input_ids"][0])
+
+    film = clip(3, 90, 200)
+    text = told(Message("user", "What happens?", clips=(film,)))
+    times = [text.index(time) for time in ("0.0 s: ", "0.5 s: ", "1.0 s: ", "What happens?")]
+    assert times == sorted(times)
+    one, other = (inputs(Message("user", "?", clips=(clip(3, shade),))) for shade in (90, 200))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    many = (picture(),) * tiny.spec.max_pictures
+    assert "1.0 s: " in told(Message("user", "?", many, clips=(film,)))
+    old, new = Message("user", "First?", clips=(clip(3, 3, 3, 3),)), Message("user", "Second?", clips=(film,))
+    assert "1.5 s: " not in told(old, Message("assistant", "A dog."), new)  # the newest one is enough
+    assert tiny.ask(Message("user", "?", clips=(film,)))[1].usage.completion_tokens == 12
 
 
 def test_tokens_that_a_user_types_become_no_structure(tiny):

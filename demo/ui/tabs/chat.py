@@ -67,14 +67,15 @@ class ChatTab:
 
 def build(context: UiContext, waiting: Waiting) -> ChatTab:
     examples = load_examples("chat")
-    tab = _layout(examples)
+    spec = context.spec("chat")
+    tab = _layout(examples, takes_clips=spec is not None and spec.max_frames > 0)
     _wire(tab, context, waiting)
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, tab.box, **quick_event())
     return tab
 
 
-def _layout(examples: tuple[Example, ...]) -> ChatTab:
+def _layout(examples: tuple[Example, ...], *, takes_clips: bool) -> ChatTab:
     chatbot = gr.Chatbot(
         elem_id="conversation",
         show_label=False,
@@ -88,7 +89,7 @@ def _layout(examples: tuple[Example, ...]) -> ChatTab:
         feedback_options=None,
     )
     notice = gr.HTML(elem_id="chat-notice")
-    box = message_input("message")
+    box = message_input("message", takes_clips=takes_clips)
     with gr.Row(elem_classes=["actions"]):
         names = ("Retry", "Undo", "Copy answer")
         retry, undo, copy = (gr.Button(name, size="sm", interactive=False) for name in names)
