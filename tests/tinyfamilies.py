@@ -250,6 +250,7 @@ def save_minicpm(directory: Path) -> Path:
     names = (*roles.values(), "<ref>", "</ref>", "<box>", "</box>")
     words = tokenizer(*names, chat_template=CHAT_TEMPLATE.replace("<image>", "<|image_pad|>"), **roles)
     text = {**TEXT, **GROUPS, **LINEAR, "vocab_size": len(words) + SPARE, "num_hidden_layers": 4}
+    text["model_type"] = "qwen3_5_text"
     config = MiniCPMV4_6Config(
         text_config=text,
         vision_config={**TEXT, "image_size": 56, "patch_size": 14, "insert_layer_id": 0, "num_hidden_layers": 2},

@@ -30,18 +30,27 @@ def load(directory: Path, spec: ModelSpec) -> Any:
     try:
         return AutoProcessor.from_pretrained(directory, **how)
     except (ImportError, ValueError) as error:  # the latter where the repository has one file for the whole processor
-        if "orchvision" not in str(error):
+        if not _asks_for_torchvision(error):
             raise
         log.info("torchvision is not installed: %s is prepared for pictures only, not for videos", spec.name)
     try:
         return _without_videos(directory)
     except (ImportError, ValueError) as error:  # some read pictures with it too
-        if "orchvision" not in str(error):
+        if not _asks_for_torchvision(error):
             raise
         remedy = "Install the torchvision that belongs to your torch, or choose another model."
         raise ConfigError(
             "The model's pictures cannot be read without torchvision", value=spec.name, remedy=remedy
         ) from error
+
+
+def _asks_for_torchvision(error: BaseException | None) -> bool:
+    """Whether that is what it says, or what it was caused by."""
+    while error is not None:
+        if "orchvision" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _without_videos(directory: Path) -> Any:

@@ -136,5 +136,8 @@ def test_a_lost_chat_template_is_a_refusal_and_no_guess(tmp_path):
 def test_a_library_that_a_processor_needs_is_named(tmp_path, monkeypatch):
     directory = tinytalkers.save_smolvlm(tmp_path / "model")
     monkeypatch.setattr(processing_smolvlm, "num2words", None)  # as where it is not installed
-    with pytest.raises(ConfigError, match=r"library that is not installed.*Install num2words"):
+    with pytest.raises(ConfigError, match=r"Install num2words|without torchvision") as raised:
         HFBackend().load(spec_of_directory(directory), CPU, lambda *_: None)
+    if "torchvision" in str(raised.value):
+        pytest.skip("this transformers asks for torchvision first")
+    assert "a library that is not installed" in raised.value.what
