@@ -160,7 +160,6 @@ _TABLE = (
     Family(
         "molmo2", ("molmo2",), "molmo", "molmo", ROLES, tiles=9, max_frames=8,
         frame_settings=(("max_crops", 1),),
-        unverified="the words that ask for places; it points, and draws no boxes",
         repositories=(("molmo2-8b", "allenai/Molmo2-8B"),),
     ),
     Family(
@@ -176,7 +175,6 @@ _TABLE = (
     _one_shot(
         "deepseek_ocr", "deepseek_ocr2", prompts="deepseek_ocr", dialect="deepseek", roles=ROLES, tiles=7,
         needs_picture=True,
-        unverified="that it finds things by their names as DeepSeek-OCR does",
         repositories=(("deepseek-ocr-2", "deepseek-community/DeepSeek-OCR-2"),),
     ),
     _one_shot(
