@@ -99,20 +99,25 @@ class Prompter:
         remedy = "Ask a shorter question, start a new conversation, or start the demo with a larger --context."
         return ContextTooLong(what, value=value, remedy=remedy)
 
+    def kept(self, messages: Sequence[Message]) -> list[Picture]:
+        """All that the model is shown: the newest pictures, as many as it takes, and the frames of the newest clip."""
+        pictures = [picture for message in messages for picture in message.pictures]
+        clip = _newest_clip(messages)
+        return [*pictures[max(0, len(pictures) - self._spec.max_pictures) :], *(clip.frames if clip else ())]
+
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The conversation as chat templates take it: the newest pictures, as many as the model takes, and one clip."""
-        total = sum(len(message.pictures) for message in messages)
+        """The conversation as chat templates take it, with what is `kept` of it."""
+        total, clip = sum(len(message.pictures) for message in messages), _newest_clip(messages)
         number = min(0, self._spec.max_pictures - total)  # so that the first one that is kept has 1
         is_alone = total + number == 1
-        newest = next((message.clips[-1] for message in reversed(messages) if message.clips), None)
         turns = []
         for message in messages:
             content: list[dict[str, Any]] = []
             for picture in message.pictures:
                 number += 1
                 content += self._shown(picture, number, is_alone=is_alone) if number > 0 else []
-            if newest is not None and any(clip is newest for clip in message.clips):
-                content += self._frames(newest)
+            if clip is not None and any(one is clip for one in message.clips):
+                content += self._frames(clip)
             turns.append({"role": message.speaker, "content": [*content, _text(self._worded(message))]})
         return turns
 
@@ -187,6 +192,10 @@ def thought_words(spec: ModelSpec) -> frozenset[str]:
 def box_words(words: frozenset[str]) -> frozenset[str]:
     """Those of special tokens that spell boxes."""
     return frozenset(word for word in words if BOX_SYNTAX.match(word))
+
+
+def _newest_clip(messages: Sequence[Message]) -> Clip | None:
+    return next((message.clips[-1] for message in reversed(messages) if message.clips), None)
 
 
 def _text(words: str) -> dict[str, Any]:

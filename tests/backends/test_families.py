@@ -125,6 +125,10 @@ def test_a_clip_is_shown_as_frames_with_their_times_beside_pictures_that_are_cou
     assert any(not torch.equal(one[name], other[name]) for name in one)
     many = (picture(),) * tiny.spec.max_pictures
     assert "1.0 s: " in told(Message("user", "?", many, clips=(film,)))
+    assert tiny.backend._prompter.kept([Message("user", "?", (picture(), *many), clips=(film,))]) == [
+        *many,
+        *film.frames,
+    ]
     old, new = Message("user", "First?", clips=(clip(3, 3, 3, 3),)), Message("user", "Second?", clips=(film,))
     assert "1.5 s: " not in told(old, Message("assistant", "A dog."), new)  # the newest one is enough
     assert tiny.ask(Message("user", "?", clips=(film,)))[1].usage.completion_tokens == 12
