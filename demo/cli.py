@@ -262,7 +262,7 @@ def _check_versions(command: Command) -> None:
     parts: list[versions.Part] = ["page"] if isinstance(command.task, Serve) else []
     if runs_models:
         parts.append("models")
-    for warning in versions.check(parts):
+    for warning in versions.check(parts, refuses=not isinstance(command.task, ShowPlan)):
         sys.stderr.write(f"warning: {warning}\n")
 
 

@@ -51,11 +51,20 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def check(parts: Sequence[Part], *, installed: Installed = installed_version, file: Path = REQUIREMENTS) -> list[str]:
-    """Sentences about packages outside the tested range. Raises `ConfigError` for the first that cannot work."""
+def check(
+    parts: Sequence[Part],
+    *,
+    refuses: bool = True,
+    installed: Installed = installed_version,
+    file: Path = REQUIREMENTS,
+) -> list[str]:
+    """Sentences about packages outside the tested range.
+
+    Raises `ConfigError` for the first that cannot work, unless nothing is run and all are only told.
+    """
     found = list(mismatches(parts, requirements(file), installed))
     fatal = next((one for one in found if one.is_fatal), None)
-    if fatal is not None:
+    if refuses and fatal is not None:
         raise ConfigError(fatal.what, remedy=fatal.remedy)
     return [f"{one.what}. {one.remedy}" for one in found]
 

@@ -66,6 +66,13 @@ def test_what_cannot_work_is_refused(check, changed, says):
         check("page", "models", **changed)
 
 
+def test_where_nothing_is_run_nothing_is_refused(tmp_path):
+    file = tmp_path / "requirements.txt"
+    file.write_text("torch>=2.6,<3\n")
+    (told,) = versions.check(["models"], refuses=False, installed=lambda _: None, file=file)
+    assert told.startswith("torch is not installed. Run: pip install")
+
+
 def test_only_what_is_used_counts(check):
     assert check("page", torch=None, transformers="4.0") == []
     assert check("models", gradio=None) == []

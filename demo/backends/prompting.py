@@ -19,7 +19,7 @@ from demo.catalog import ModelSpec
 from demo.errors import ConfigError, ContextTooLong, InvalidInput
 from demo.imaging import to_pil
 from demo.prompts import load_prompts
-from demo.reasoning import opened
+from demo.reasoning import opened, split
 from demo.types import Clip, Message, Picture
 
 PROMPT_END = 16  # tokens; no tag of a thought takes more
@@ -147,8 +147,9 @@ class Prompter:
 
     def _worded(self, message: Message) -> str:
         """The message's text, defused but for what a template of ours wrote in it."""
-        if message.speaker == "assistant":
-            return _broken_up(message.text, self._special_in_answers)
+        if message.speaker == "assistant":  # without its reasoning, which models are not shown again
+            answer = split(message.text, self._spec.traits.thoughts).answer
+            return _broken_up(answer, self._special_in_answers)
         pieces: list[str] = []
         at = 0
         for start, end in message.own:

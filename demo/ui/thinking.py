@@ -64,4 +64,4 @@ def thought_markdown(thought: Thought, *, is_growing: bool) -> str:
     title = title or f"Thought for {thought.seconds_s:.1f} s" + (", and came to no answer" if thought.is_open else "")
     state = " open" if thought.is_open else ""
     words = verbatim_markdown(thought.text)
-    return f"<details class='thought'{state}><summary>{title}</summary><div>{words}</div></details>"
+    return f"<details class='reasoning'{state}><summary>{title}</summary><div>{words}</div></details>"

@@ -167,6 +167,15 @@ def test_a_prompt_that_closes_the_thought_at_once_opens_none(tmp_path):
     tiny.backend.close()
 
 
+def test_what_a_model_thought_before_is_not_shown_to_it_again(tmp_path):
+    tiny = thinker(tmp_path, QWEN_TEMPLATE, "<think>", "</think>")
+    talk = [Message("user", "What?"), Message("assistant", "<think>Hm</think>A dog."), Message("user", "Sure?")]
+    told = tiny.backend._tokenizer.decode(tiny.backend._prompter.prepare(talk)["input_ids"][0])
+    assert "A dog." in told
+    assert "Hm" not in told
+    tiny.backend.close()
+
+
 def test_tags_of_thoughts_that_are_special_tokens_reach_whoever_reads_them_and_users_cannot_type_them(tmp_path):
     tiny = thinker(tmp_path, QWEN_TEMPLATE, "<think>", "</think>")
     written = "<think>Hm</think>A dog."

@@ -46,9 +46,9 @@ def test_a_model_that_does_not_think_has_no_thought():
 
 def test_a_thought_is_open_while_it_is_written_and_closed_above_the_answer():
     writing = thought_markdown(Thought("a <b>", 3.24, is_open=True), is_growing=True)
-    assert writing.startswith("<details class='thought' open><summary>Thinking for 3.2 s</summary>")
+    assert writing.startswith("<details class='reasoning' open><summary>Thinking for 3.2 s</summary>")
     assert "<b>" not in writing
-    assert "<details class='thought'><summary>Thought for 3.2 s<" in thought_markdown(
+    assert "<details class='reasoning'><summary>Thought for 3.2 s<" in thought_markdown(
         Thought("a", 3.24, False), is_growing=True
     )
     assert "came to no answer" in thought_markdown(Thought("a", 3.24, True), is_growing=False)
@@ -97,10 +97,8 @@ def test_grounding_and_captions_hold_the_answer_only(make):
         assert len(last.regions) == 1
 
 
-def test_an_endpoint_answers_without_the_thought_and_takes_none_in_a_history(make):
+def test_an_endpoint_answers_without_the_thought(make):
     context = make(thought_tokens=7)
-    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>Hm</think>Hello."}]
-    assert [message.text for message in api._past(context, history)] == ["Hi", "Hello."]
-    with closing(api.chat(context, "Hello", None, history)) as steps:
+    with closing(api.chat(context, "Hello", None, None)) as steps:
         text, _ = list(steps)[-1]
     assert text.startswith("You asked: Hello")

@@ -16,6 +16,7 @@ def page(open_page):
 @pytest.fixture
 def tab(browser, page):
     context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab = context.new_page()
     tab.goto(page.url)
     expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
@@ -26,7 +27,7 @@ def tab(browser, page):
 def test_a_thought_is_open_while_it_is_written_and_closed_once_the_answer_begins(tab):
     tab.fill(BOX, "Hello")
     tab.press(BOX, "Enter")
-    thought = tab.locator("#conversation .bot details.thought")
+    thought = tab.locator("#conversation .bot details.reasoning")
     expect(thought).to_have_attribute("open", "", timeout=20_000)
     expect(thought.locator("summary")).to_contain_text("Thinking for")
     expect(thought).to_contain_text("Let me look")
@@ -34,8 +35,13 @@ def test_a_thought_is_open_while_it_is_written_and_closed_once_the_answer_begins
     expect(thought).not_to_have_attribute("open", "")
     expect(tab.locator("#conversation .bot")).to_contain_text("You asked: Hello")
     expect(tab.locator("#conversation .bot .remark").filter(has_text="tokens").last).to_be_visible(timeout=20_000)
+    tab.get_by_role("button", name="Copy answer").click()
+    tab.wait_for_function("navigator.clipboard.readText().then(text => text.startsWith('You asked: Hello'))")
+    assert "Let me look" not in tab.evaluate("navigator.clipboard.readText()")
     thought.locator("summary").click()
     expect(thought.locator("div")).to_be_visible()
+    is_quoted = "parts => parts.filter(part => getComputedStyle(part).borderLeftWidth !== '0px').length"
+    assert tab.locator("#conversation .bot div").evaluate_all(is_quoted) == 1  # the thought, and nothing around it
 
 
 def test_the_grounding_tab_says_that_the_model_thinks_and_shows_the_answer_only(tab):

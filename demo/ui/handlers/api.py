@@ -12,7 +12,6 @@ from typing import Any
 
 from demo.errors import InvalidInput
 from demo.grounding.export import Record, records
-from demo.reasoning import split
 from demo.types import Message
 from demo.ui.context import UiContext
 from demo.ui.handlers import looking
@@ -66,11 +65,7 @@ def _past(context: UiContext, history: object) -> list[Message]:
 def _message(context: UiContext, item: Any) -> Message:
     if not isinstance(item, dict) or item.get("role") not in ("user", "assistant"):
         raise _bad_history('each message is {"role": "user" or "assistant", "content": TEXT}')
-    text = _plain(item.get("content"))
-    spec = context.spec("chat")
-    if item["role"] == "assistant" and spec is not None:
-        text = split(text, spec.traits.thoughts).answer  # models are not shown what they thought before
-    return Message(item["role"], checked_question(context, text, name="message"))
+    return Message(item["role"], checked_question(context, _plain(item.get("content")), name="message"))
 
 
 def _plain(content: Any) -> str:

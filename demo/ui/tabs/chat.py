@@ -36,7 +36,7 @@ from demo.ui.widgets import (
 
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
-  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .thought'));
+  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .reasoning'));
   const text = answers.length ? answers[answers.length - 1].innerText.trim() : '';
   if (navigator.clipboard) navigator.clipboard.writeText(text);
 }"""
