@@ -146,12 +146,15 @@ def _frame_side(context: UiContext) -> int:
 def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str:
     """What the model was not shown of the conversation, for the line below its answer."""
     spec = context.spec("chat")
-    num_seen = len(conversation.seen(_most(context)).turns)
+    seen = conversation.seen(_most(context)).turns
+    num_seen = len(seen)
     if spec and spec.max_turns and num_seen > spec.max_turns:
         last = "last question" if spec.max_turns == 1 else f"last {spec.max_turns} questions"
         return f" · saw the {last} only"
     if turn.pictures and num_seen < len(conversation.turns):
         return " · saw the new picture only"
+    if sum(1 for each in seen for picture in each.pictures if picture.frames) > 1:
+        return " · saw the newest clip only"
     return ""
 
 
