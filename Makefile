@@ -15,7 +15,7 @@ CANDIDATES = $(PYTHON) python3.11 python3.12 python3.13 python3.10 python3 pytho
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS) -c constraints.txt
 
-.PHONY: demo install test check format train clean
+.PHONY: demo install test oldest check format train clean
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/python launch.py $(ARGS)
@@ -24,6 +24,10 @@ install: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+# The models and backends once more, with the oldest transformers that is supported in front of the newest.
+oldest: $(VENV)/.installed-dev $(VENV)/oldest/.installed
+	@PYTHONPATH=$(abspath $(VENV))/oldest exec $(BIN)/python -m pytest tests/backends tests/models tests/grounding/test_processors.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -59,6 +63,11 @@ $(VENV)/.installed: requirements.txt constraints.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-quantize.txt requirements-training.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-quantize.txt requirements-training.txt requirements-video.txt $(VENV)/.installed
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/oldest/.installed: requirements-oldest.txt | $(VENV)/.installed-dev
+	rm -rf $(@D)
+	$(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS) --no-deps --target $(@D) -r requirements-oldest.txt
 	@touch $@

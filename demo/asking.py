@@ -7,6 +7,7 @@ commands, files or the page.
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,9 +19,13 @@ from demo.engine.events import Done, Ping, StreamEvent, Token
 from demo.engine.manager import ModelManager, resolve_roles
 from demo.errors import ConfigError
 from demo.grounding import dialects
+from demo.grounding.pictures import located
 from demo.history import recent
 from demo.prompts import PromptSet, load_prompts
+from demo.reasoning import Reasoned, Tags, split
 from demo.types import GenerateRequest, Message, Picture, Region, Role
+
+Show = Callable[[str], None]
 
 
 class StoppedError(Exception):
@@ -40,23 +45,26 @@ class Asker:
     spec: ModelSpec
     prompts: PromptSet
 
-    def ask(self, messages: Sequence[Message], show: Callable[[str], None] | None = None) -> str:
-        """The whole answer; ``show`` gets its pieces. Raises `StoppedError` on Ctrl-C, and the engine's errors."""
-        pieces: list[str] = []
+    def ask(self, messages: Sequence[Message], show: Show | None = None, *, show_thought: Show | None = None) -> str:
+        """The whole answer; ``show`` gets its pieces, ``show_thought`` those of the reasoning before it.
+
+        Raises `StoppedError` on Ctrl-C, and the engine's errors.
+        """
+        heard = _Heard(self.spec.traits.thoughts, lambda text: show and show(self._readable(text)), show_thought)
         progress = _Progress()
         try:
             with closing(self._events(messages)) as events:
                 for event in events:
                     progress.show(event)
                     if isinstance(event, Token):
-                        pieces.append(event.text)
-                        if show:
-                            show(self._readable(event.text))
+                        heard.add(event.text)
         except KeyboardInterrupt:
-            raise StoppedError("".join(pieces)) from None
+            raise StoppedError(heard.finish()) from None
+        answer = heard.finish()
         if isinstance(event, Done) and event.reason == "length":
-            note(f"\n(cut off after {event.usage.completion_tokens} tokens)")
-        return "".join(pieces)
+            thinking = " while it was still thinking" if heard.is_thinking else ""
+            note(f"\n(cut off after {event.usage.completion_tokens} tokens{thinking})")
+        return answer
 
     def _readable(self, piece: str) -> str:
         """Without the special tokens of boxes, which come in one piece each; numbers stay, a terminal cannot draw."""
@@ -71,7 +79,7 @@ class Asker:
         """The boxes in an answer; those without words of their own are called ``unnamed``."""
         if self.spec.dialect is None:
             return []
-        found = dialects.get(self.spec.dialect).parse(text, picture.size, seen=self.spec.seen(picture.size))
+        found = located(text, dialects.get(self.spec.dialect), [self.spec.view(picture.size)])
         return [replace(region, label=region.label or unnamed) for region in found]
 
 
@@ -85,6 +93,53 @@ def ready_to_ask(config: EngineConfig, role: Role) -> Iterator[Asker]:
     with ModelManager(config, specs={role: specs[role]}) as manager:
         manager.start()
         yield Asker(manager, role, specs[role], load_prompts(specs[role].prompts))
+
+
+class _Heard:
+    """A text that comes in pieces, handed on as reasoning and as answer, each as far as it has grown.
+
+    Where nobody shows the reasoning, a word on stderr says that there was some.
+    """
+
+    def __init__(self, tags: Sequence[Tags], show: Show, show_thought: Show | None) -> None:
+        self._tags = tags
+        self._show = show
+        self._show_thought = show_thought
+        self._text = ""
+        self._parts = Reasoned("", "")
+        self._began_s = 0.0
+        self._is_told = False
+
+    @property
+    def is_thinking(self) -> bool:
+        return self._parts.is_thinking
+
+    def add(self, piece: str) -> None:
+        self._began_s = self._began_s or time.monotonic()
+        self._text += piece
+        self._take(split(self._text, self._tags, is_growing=True))
+
+    def finish(self) -> str:
+        self._take(split(self._text, self._tags))
+        return self._parts.answer
+
+    def _take(self, parts: Reasoned) -> None:
+        before, self._parts = self._parts, parts
+        if self._show_thought and (more := _more(before.thought, parts.thought)):
+            self._show_thought(harmless(more))
+        if parts.thought and not parts.is_thinking and not self._is_told:
+            self._is_told = True
+            if self._show_thought:
+                self._show_thought("\n\n")
+            else:
+                note(f"(thought for {time.monotonic() - self._began_s:.1f} s)")
+        if more := _more(before.answer, parts.answer):
+            self._show(more)
+
+
+def _more(before: str, now: str) -> str:
+    """What has come; all of it on a new line where it is not what was said before that has grown."""
+    return now[len(before) :] if now.startswith(before) else f"\n{now}"
 
 
 class _Progress:

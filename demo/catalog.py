@@ -19,11 +19,13 @@ from urllib.parse import parse_qsl
 from demo.config import BUNDLED_MODEL, ModelChoice
 from demo.errors import BrokenCheckpoint, ConfigError, ModelNotFound
 from demo.families import FAMILIES, TALKERS, Family, family_of
+from demo.grounding.pictures import View
 from demo.types import ROLES, Role, Size
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "bundled"
 VICUNA = "lmsys/vicuna-7b-v1.5"  # CogVLM's and CogAgent's repositories hold no tokenizer; this one trained them
 OURS = ("cogvlm", "cogvlm2", "cogagent")  # families that our own model code runs
+_FAKE_LIMITS = ("max_pictures", "max_frames")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 CROSS_KEYS = ("cross_image_size", "cross_hidden_size")  # of CogAgent's larger picture
 REPO_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
@@ -47,6 +49,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     max_pictures: int = 1  # per conversation
     max_turns: int | None = None  # questions of one conversation that it can follow; None: no limit is known
+    max_frames: int = 0  # of a clip; 0: it takes none
     max_side: int | None = None  # longer sides are reduced for the model (pixels); None: it does so itself
     note: str = ""
     options: tuple[tuple[str, str], ...] = ()
@@ -64,6 +67,10 @@ class ModelSpec:
         """The size of a picture that the model's boxes are in, where they are not relative to the picture."""
         return self.traits.seen(size)
 
+    def view(self, size: Size) -> View:
+        """A picture of this size as the model's boxes are read in it."""
+        return View(size, self.seen(size))
+
     @property
     def is_cogvlm(self) -> bool:
         """Whether our own model code runs it."""
@@ -74,7 +81,7 @@ def _spec(name: str, source: str, family: str, **changes: Any) -> ModelSpec:
     traits = FAMILIES.get(family, FAMILIES["generic"])
     spec = ModelSpec(name, source, family, "hf", traits.dialect, traits.roles, traits.prompts)
     spec = replace(spec, max_pictures=traits.max_pictures, max_turns=traits.max_turns, max_side=traits.max_side)
-    return replace(spec, **changes)
+    return replace(spec, max_frames=traits.max_frames, **changes)
 
 
 CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
@@ -154,8 +161,10 @@ def _family_of(config: Mapping[str, Any], name: str) -> str:
     is_unnamed = not model_type and "text_config" not in config  # so are published CogVLMs, whose configs are flat
     if has_vision and (is_unnamed or model_type in OURS):
         return family_of_ours(config)
-    if has_vision or model_type in VISION_TYPES:
-        return family_of(model_type).name
+    family = family_of(model_type).name
+    is_known = family != "generic" and config.get("vision_config", {}) is not None  # some name that part differently
+    if has_vision or is_known or model_type in VISION_TYPES:
+        return family
     raise ConfigError(
         "This model reads no pictures: its config.json has no vision_config",
         value=f"{name}, model_type {model_type}",
@@ -199,7 +208,10 @@ def _split(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _with_options(spec: ModelSpec, options: tuple[tuple[str, str], ...]) -> ModelSpec:
     if spec.backend == "fake":
-        return replace(spec, options=options)
+        limits: dict[str, Any] = {
+            key: int(value) for key, value in options if key in _FAKE_LIMITS and value.isdecimal()
+        }
+        return replace(spec, options=options, **limits)  # what is no number is refused by the backend itself
     for key, value in options:
         if key != "tokenizer" or not value:
             raise ConfigError("Unknown model option", value=key, remedy="A model takes ?tokenizer=OWNER/REPO or DIR.")

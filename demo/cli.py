@@ -199,7 +199,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(parser.add_argument_group("the page, and planning"), SERVE_FLAGS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, help_, positionals in (
-        ("chat", "ask about pictures in the terminal", (("images", "IMAGE", "*", "picture files"),)),
+        ("chat", "ask about pictures in the terminal", (("images", "IMAGE", "*", "picture files, or a clip"),)),
         (
             "ground",
             "find something in a picture",
@@ -253,12 +253,26 @@ def _set_up_logging(task: Task) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
+def _check_versions(command: Command) -> None:
+    """Refuse packages that cannot work, and warn of those that nobody has tried; only of what the command uses."""
+    from demo import versions
+    from demo.catalog import resolve
+
+    runs_models = any(resolve(replace(choice, role=None)).backend == "hf" for choice in command.engine.models)
+    parts: list[versions.Part] = ["page"] if isinstance(command.task, Serve) else []
+    if runs_models:
+        parts.append("models")
+    for warning in versions.check(parts, refuses=not isinstance(command.task, ShowPlan)):
+        sys.stderr.write(f"warning: {warning}\n")
+
+
 def _run(command: Command) -> int:
     """Only what the task needs is imported: neither help nor a plan waits for the page's framework."""
     task = command.task
     if not isinstance(task, ShowModels):
         from demo.recognition import recognised
 
+        _check_versions(command)
         command = replace(command, engine=recognised(command.engine))
     if isinstance(task, Serve):
         from demo.serving import serve

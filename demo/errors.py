@@ -54,6 +54,12 @@ class PictureError(InvalidInput):
     kind = "picture"
 
 
+class ClipError(InvalidInput):
+    """A file is not a clip that this demo opens, or it is broken, empty, too large or too long."""
+
+    kind = "clip"
+
+
 class ContextTooLong(InvalidInput):
     """The conversation does not fit the model's context."""
 

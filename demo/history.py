@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from demo.types import Message
+from demo.types import Message, Picture
 
 
 def recent(messages: Sequence[Message], max_turns: int | None) -> tuple[Message, ...]:
@@ -18,5 +18,12 @@ def recent(messages: Sequence[Message], max_turns: int | None) -> tuple[Message,
         return tuple(messages)
     first = begins[-max_turns]
     carried = tuple(picture for message in messages[:first] for picture in message.pictures)
-    kept = replace(messages[first], pictures=(*carried, *messages[first].pictures))
+    clips = tuple(clip for message in messages[:first] for clip in message.clips)
+    last = messages[first]
+    kept = replace(last, pictures=(*carried, *last.pictures), clips=(*clips, *last.clips))
     return (kept, *messages[first + 1 :])
+
+
+def pictures_of(messages: Sequence[Message]) -> tuple[Picture, ...]:
+    """All that can be seen in a conversation, oldest first: what a `Region` counts."""
+    return tuple(picture for message in messages for picture in message.shown)

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from PIL import Image, ImageChops, features
 
@@ -30,7 +30,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _ACCEPTED = "Use a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF picture."
 
 # What Pillow's parsers raise on hostile bytes, found by fuzzing; anything else is a defect of ours.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -102,7 +102,7 @@ def from_pil(image: Image.Image) -> Picture:
     try:
         image.load()
         return _picture(image)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _damaged() from error
 
 
@@ -122,23 +122,24 @@ def _open(file: io.BytesIO | io.BufferedReader, num_bytes: int) -> Opened:
     if num_bytes > MAX_FILE_BYTES:
         limit = f"At most {MAX_FILE_BYTES // 10**6} MB are accepted."
         raise PictureError("The file is too large", value=f"{num_bytes / 1e6:.0f} MB", remedy=limit)
-    with _identify(file) as image:
+    with identify(file) as image:
         _check_size(image)
         try:
             image.load()
             picture = _picture(image)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _damaged() from error
         return Opened(picture, _note(image))
 
 
-def _identify(file: io.BytesIO | io.BufferedReader) -> Image.Image:
+def identify(file: BinaryIO) -> Image.Image:
+    """The picture that a file begins with, its pixels not yet read; whoever closes it has checked its size first."""
     formats = [name for name in _FORMATS if name != "AVIF" or features.check("avif")]
     try:
         return Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         raise _too_large("over 40 megapixels") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise PictureError("The file is not a picture that can be opened", remedy=_ACCEPTED) from error
 
 
@@ -167,7 +168,7 @@ def _note(image: Image.Image) -> str:
     """Looked at last: it reads on in the file, and what follows the first frame may be broken without harm."""
     try:
         several = bool(getattr(image, "is_animated", False))
-    except _BROKEN:
+    except BROKEN:
         several = False
     if several and image.format in _ANIMATED:
         return "The picture is animated; only its first frame is used."
@@ -191,7 +192,7 @@ def _picture(image: Image.Image) -> Picture:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except _BROKEN:  # a broken EXIF block does not make the picture unreadable
+    except BROKEN:  # a broken EXIF block does not make the picture unreadable
         turn = None
     return image if turn is None else image.transpose(turn)
 

@@ -3,6 +3,9 @@
 Owns the shape of a prompt set and its reading from ``assets/prompts/<set>.json``. Knows nothing of models; a
 `ModelSpec` names its set. A set that cannot ask for boxes has an empty ``ground``, one that cannot ask about them an
 empty ``describe_region``. What a file's ``verified`` says is for people: where the words are from.
+
+Models without a chat template are asked one question in the words of ``whole``, around ``{question}``; all others have
+an empty one.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ class PromptSet:
     describe_region: str  # holds {box}; empty when it cannot be asked about one
     chat_examples: tuple[str, ...]
     templates: tuple[Template, ...] = ()  # questions of a fixed form that the family was taught, as agents' tasks are
+    verified: str = ""  # where the words are from, and which of them no public source shows; for people
+    whole: str = ""  # holds {question}; what a model without a chat template is told
 
     def ask_where(self, phrase: str) -> str:
         """The question that makes the model answer with the boxes of ``phrase``."""
@@ -81,6 +86,8 @@ def load_prompts(name: str) -> PromptSet:
         describe_region=data["describe_region"],
         chat_examples=tuple(data["chat_examples"]),
         templates=tuple(Template(**template) for template in data.get("templates", ())),
+        verified=data.get("verified", ""),
+        whole=data.get("whole", ""),
     )
 
 

@@ -18,7 +18,8 @@ from demo.engine.manager import resolve_roles
 from demo.engine.planner import Flags, Plan, gib
 from demo.engine.planning import plans_for
 from demo.errors import DoesNotFit
-from demo.families import FAMILIES
+from demo.families import FAMILIES, Family
+from demo.prompts import load_prompts
 
 COLUMNS = ("replica", "device", "weights", "KV cache", "activations", "reserve", "total", "of free")
 
@@ -37,23 +38,49 @@ def show_plan(task: ShowPlan, config: EngineConfig) -> int:
 
 
 def show_models() -> int:
-    """List the models that ``--model`` knows by name, and the types that it recognises in a ``config.json``."""
-    width = max(len(name) for name in CATALOG)
-    for name, spec in CATALOG.items():
-        _say(f"{name:{width}}  {_abilities(spec)}\n{'':{width}}  {_source(spec)}")
-    _say("\nAny other image-text-to-text model: --model OWNER/REPO or --model DIR, by the type in its config.json:")
-    width = max(len(name) for name in FAMILIES)
+    """List the families by the types in their ``config.json``, and under each the models that have names."""
+    _say("--model takes one of the names below, OWNER/REPO of the Hugging Face hub, or a directory.")
+    known = {name: [spec for spec in CATALOG.values() if spec.family == name] for name in (*FAMILIES, "fake")}
     for family in FAMILIES.values():
-        types = ", ".join(family.types) or "all others"
-        _say(f"{family.name:{width}}  {', '.join(family.roles)}: {types}")
+        types = ", ".join(family.types) or "any other that has a chat template"
+        _say(f"\n{family.name} (model type {types})\n  {_abilities(family, family)}")
+        for line in _verdict(family):
+            _say(f"  {line}")
+        _list(known[family.name], _abilities(family, family))
+    _say("")
+    _list(known["fake"], "")
     return 0
 
 
-def _abilities(spec: ModelSpec) -> str:
-    pictures = "1 picture" if spec.max_pictures == 1 else f"{spec.max_pictures} pictures"
-    talk = "one question at a time" if spec.max_turns == 1 else f"{pictures} in a conversation"
-    system = ["heeds a system prompt"] if spec.traits.has_system and spec.backend != "fake" else []
-    return "; ".join([", ".join(spec.roles), talk, *system])
+def _list(specs: Sequence[ModelSpec], usual: str) -> None:
+    """Names and where they come from; abilities only where they are not the family's."""
+    width = max((len(spec.name) for spec in specs), default=0)
+    for spec in specs:
+        own = _abilities(spec, spec.traits)
+        _say(f"    {spec.name:{width}}  {_source(spec)}{'' if own == usual else f' ({own})'}")
+
+
+def _abilities(limits: ModelSpec | Family, family: Family) -> str:
+    """Roles, the dialect of boxes, and what one conversation may hold."""
+    pictures = "1 picture" if limits.max_pictures == 1 else f"{limits.max_pictures} pictures"
+    talk = "one question at a time" if limits.max_turns == 1 else f"{pictures} in a conversation"
+    facts = [", ".join(limits.roles)]
+    facts += [f"boxes as {limits.dialect}"] if "grounding" in limits.roles else []
+    facts += [talk]
+    facts += [f"clips as {limits.max_frames} frames"] if limits.max_frames else []
+    if isinstance(limits, Family) or limits.backend != "fake":
+        facts += ["may think aloud"] if family.thoughts else []
+        facts += ["heeds a system prompt"] if family.has_system else []
+    return "; ".join(facts)
+
+
+def _verdict(family: Family) -> list[str]:
+    """Whether public sources show how the family's boxes are asked for and written."""
+    if family.dialect is None or not (told := load_prompts(family.prompts).verified):
+        return []
+    of_words = told.partition("Not verified: ")[2].partition(". ")[0].rstrip(".")
+    missing = "; ".join(words for words in (family.unverified, of_words) if words)
+    return [f"not verified: {missing}" if missing else "prompts and boxes are verified against published sources"]
 
 
 def _as_json(plans: Sequence[Plan]) -> dict[str, object]:

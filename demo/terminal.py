@@ -19,11 +19,13 @@ from demo.captioning.terminal import caption
 from demo.catalog import ModelSpec
 from demo.cli import Caption, Chat, Ground
 from demo.config import EngineConfig
-from demo.errors import ConfigError, DemoError, InvalidInput, PictureError
+from demo.engine.manager import resolve_roles
+from demo.errors import ClipError, ConfigError, DemoError, InvalidInput, PictureError
 from demo.grounding.draw import draw
 from demo.grounding.export import records
 from demo.imaging import open_with_note
-from demo.types import Message, Picture, Region
+from demo.types import Clip, Message, Picture, Region
+from demo.video import is_clip, is_video, open_clip
 
 DRAWN_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 _HELP = "Type a question. /open FILE adds a picture, /clear begins anew, /quit ends; Ctrl-C stops an answer."
@@ -47,24 +49,29 @@ def run(task: Chat | Ground | Caption, config: EngineConfig) -> int:
 
 
 def _chat(task: Chat, config: EngineConfig) -> int:
-    pictures = tuple(_open(path) for path in task.images)
+    shown = _all_opened(task.images, resolve_roles(config).get("chat"))
     question = None if task.question is None else _question(task.question)
     with ready_to_ask(config, "chat") as asker:
-        _check_count(pictures, asker.spec)
+        _check_count(shown, asker.spec)
         if question is None:
-            return _converse(asker, pictures)
-        asker.ask([Message("user", question, pictures)], _print_piece)
+            return _converse(asker, shown)
+        asker.ask([_message(question, shown)], _print_piece, show_thought=_thought_printer())
         print()
     return 0
 
 
-def _converse(asker: Asker, pictures: tuple[Picture, ...]) -> int:
+def _message(question: str, shown: Sequence[Picture | Clip]) -> Message:
+    pictures = tuple(one for one in shown if isinstance(one, Picture))
+    return Message("user", question, pictures, clips=tuple(one for one in shown if isinstance(one, Clip)))
+
+
+def _converse(asker: Asker, shown: tuple[Picture | Clip, ...]) -> int:
     """Questions from stdin until it ends. An error is said and forgotten with its question; the rest goes on."""
     is_watched = sys.stdin.isatty()
     if is_watched:
         note(_HELP)
     messages: list[Message] = []
-    pending = pictures
+    pending = shown
     for line in _lines(is_watched):
         try:
             if line in ("/quit", "/exit"):
@@ -74,7 +81,7 @@ def _converse(asker: Asker, pictures: tuple[Picture, ...]) -> int:
             elif line.startswith("/open "):
                 pending = _more(asker, messages, pending, line.removeprefix("/open ").strip())
             elif line:
-                messages += _turn(asker, messages, Message("user", _question(line), pending))
+                messages += _turn(asker, messages, _message(_question(line), pending))
                 pending = ()
         except DemoError as error:
             note(f"error: {error}")
@@ -87,17 +94,21 @@ def _lines(is_watched: bool) -> Iterator[str]:
             yield input("> " if is_watched else "").strip()
 
 
-def _more(asker: Asker, messages: Sequence[Message], pending: tuple[Picture, ...], path: str) -> tuple[Picture, ...]:
-    added = (*pending, _open(path))
-    shown = tuple(picture for message in messages for picture in message.pictures)
-    _check_count((*shown, *added), asker.spec, "/clear begins another.")
+def _more(
+    asker: Asker, messages: Sequence[Message], pending: tuple[Picture | Clip, ...], path: str
+) -> tuple[Picture | Clip, ...]:
+    added = (*pending, *_all_opened([path], asker.spec))
+    before: list[Picture | Clip] = []
+    for message in messages:
+        before += [*message.pictures, *message.clips]
+    _check_count([*before, *added], asker.spec, "/clear begins another.")
     return added
 
 
 def _turn(asker: Asker, before: Sequence[Message], question: Message) -> list[Message]:
     """The question and its answer, also a stopped one; nothing where it was stopped before its first word."""
     try:
-        answer = asker.ask([*before, question], _print_piece)
+        answer = asker.ask([*before, question], _print_piece, show_thought=_thought_printer())
     except StoppedError as stopped:
         answer = stopped.text
         note("\nstopped")
@@ -108,6 +119,15 @@ def _turn(asker: Asker, before: Sequence[Message], question: Message) -> list[Me
 
 def _print_piece(text: str) -> None:
     print(text, end="", flush=True)
+
+
+def _thought_printer() -> Callable[[str], None] | None:
+    """Reasoning is dimmed on a terminal, and left out of a file or a pipe, which get the answer alone."""
+    return _print_dimmed if sys.stdout.isatty() else None
+
+
+def _print_dimmed(text: str) -> None:
+    print(f"\033[2m{text}\033[0m", end="", flush=True)
 
 
 # --- grounding
@@ -152,6 +172,28 @@ def _print_regions(regions: Sequence[Region]) -> None:
 # --- input and output
 
 
+def _all_opened(paths: Sequence[str], spec: ModelSpec | None) -> tuple[Picture | Clip, ...]:
+    """Pictures, and clips as many frames of them as the model is shown."""
+    most = spec.max_frames if spec else 0
+    return tuple(_open_clip(path, most, spec) if _moves(path, most) else _open(path) for path in paths)
+
+
+def _moves(path: str, most: int) -> bool:
+    return is_clip(path) if most else is_video(path)
+
+
+def _open_clip(path: str, most: int, spec: ModelSpec | None) -> Clip:
+    name = Path(path).name
+    if spec is None or not most:
+        raise ClipError(f"{name}: This model looks at pictures only", remedy="Name a picture instead of the video.")
+    try:
+        clip = open_clip(path, most=most, side=spec.traits.frame_side)
+    except ClipError as error:
+        raise ClipError(f"{name}: {error.what}", value=error.value, remedy=error.remedy) from error
+    note(f"{name}: {len(clip.frames)} frames of it are shown to the model, up to {clip.times_s[-1]:.1f} s.")
+    return clip
+
+
 def _open(path: str | Path) -> Picture:
     try:
         opened = open_with_note(path)
@@ -169,10 +211,12 @@ def _question(text: str, name: str = "question") -> str:
     return cleaned
 
 
-def _check_count(pictures: Sequence[Picture], spec: ModelSpec, remedy: str = "Name fewer.") -> None:
-    if len(pictures) > spec.max_pictures:
-        remedy = f"This model takes {spec.max_pictures} in one conversation. {remedy}"
-        raise InvalidInput("Too many pictures", value=len(pictures), remedy=remedy)
+def _check_count(shown: Sequence[Picture | Clip], spec: ModelSpec, remedy: str = "Name fewer.") -> None:
+    num_clips = sum(1 for one in shown if isinstance(one, Clip))
+    for name, count, most in (("pictures", len(shown) - num_clips, spec.max_pictures), ("clips", num_clips, 1)):
+        if count > most:
+            told = f"This model takes {most} in one conversation. {remedy}"
+            raise InvalidInput(f"Too many {name}", value=count, remedy=told)
 
 
 def _write(file: Path, write: Callable[[], None]) -> None:

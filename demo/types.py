@@ -60,12 +60,15 @@ class Region:
     ``label_span`` and ``box_span`` are the half-open character ranges of the label's words and of the box's own
     syntax in the text that was parsed, so that a page can colour the words and hide the numbers. Boxes that share
     one piece of syntax (``[[a,b,c,d;e,f,g,h]]``) share both spans. ``label_span`` is None when the text has no words.
+    ``picture`` is the index of its picture among those of the conversation, oldest first; None where the syntax alone
+    does not say (see `demo.grounding.pictures`).
     """
 
     label: str
     box: Box
     label_span: tuple[int, int] | None
     box_span: tuple[int, int]
+    picture: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,16 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Clip:
+    """A video as a model is shown it: a few frames in their order, and when in the video each of them is."""
+
+    frames: tuple[Picture, ...]
+    times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation.
+    """One turn of a conversation: its pictures, then its clips, then its words.
 
     ``own`` are the half-open character ranges of the text that a prompt template wrote: only there a special token's
     spelling is one. Everything else is somebody's words.
@@ -88,6 +99,12 @@ class Message:
     text: str
     pictures: tuple[Picture, ...] = ()
     own: tuple[tuple[int, int], ...] = ()
+    clips: tuple[Clip, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Picture, ...]:
+        """All that can be seen, frames among them, in the order in which a model is shown it."""
+        return (*self.pictures, *(frame for clip in self.clips for frame in clip.frames))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def test_the_fakes_options_come_from_its_query():
         ({"model_type": "qwen3_vl_moe", "vision_config": {}}, (), "qwen3_vl", "qwen3_vl", None),
         ({"model_type": "of-tomorrow", "vision_config": {}}, (), "generic", None, None),
         ({"model_type": "fuyu"}, (), "generic", None, None),
+        ({"model_type": "molmo2", "vit_config": {}}, (), "molmo2", "molmo", None),  # as published
     ],
 )
 def test_a_directorys_family_is_read_from_its_config(tmp_path, config, files, family, dialect, tokenizer):

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.catalog import CATALOG
 from demo.cli import Caption, Chat, Command, Ground, Serve, ShowModels, ShowPlan, main, parse_args
 from demo.config import EngineConfig, ModelChoice, ServerConfig
 from demo.errors import ConfigError
+from demo.families import FAMILIES
 from demo.flags import FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,11 +247,20 @@ def test_wrong_use_is_one_line_on_stderr_and_exit_code_two():
         assert "Traceback" not in finished.stderr
 
 
-def test_the_models_known_by_name_are_listed():
+def test_all_models_and_families_are_listed_with_what_they_can_do():
     finished = launch("models")
     assert finished.returncode == 0
-    for name in ("bundled", "cogvlm", "cogvlm-grounding", "cogvlm2", "cogagent-chat", "cogagent-vqa"):
-        assert name in finished.stdout
+    blocks = {block.split()[0]: block for block in finished.stdout.split("\n\n")[1:]}
+    assert set(FAMILIES) <= set(blocks)
+    for name, spec in CATALOG.items():
+        assert f" {name} " in blocks[spec.family if spec.family in FAMILIES else name]
+    qwen = blocks["qwen3_vl"]
+    for fact in ("chat, grounding, captioning", "boxes as qwen3_vl", "8 pictures", "clips as 16 frames", "think aloud"):
+        assert fact in qwen
+    assert "not verified: the grounded caption's words" in qwen
+    assert "verified against published sources" in blocks["florence2"]
+    assert "verified" not in blocks["llava"]
+    assert "(chat, captioning; 1 picture in a conversation)" in blocks["cogvlm2"]  # less than its family
 
 
 def test_a_plan_needs_no_more_of_a_cogagent_than_its_configuration(capsys):

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from demo.catalog import _family_of
+from demo.errors import ConfigError
 from demo.families import FAMILIES, family_of
 from demo.types import Size
 
@@ -41,8 +44,33 @@ def test_a_type_that_is_in_no_row_chats_and_captions():
     assert family_of("of-tomorrow").roles == family_of(None).roles == ("chat", "captioning")
 
 
+def test_every_type_that_transformers_can_answer_with_is_taken_or_refused_on_purpose():
+    """What a new version of transformers adds shows here: it is either taken, or it joins those that are not."""
+    refused = {
+        "evolla",
+        "mistral4",
+        "pi0",
+        "udop",
+        "vision-encoder-decoder",
+    }  # proteins, words only, robots, pages, any
+    for model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        config = {"model_type": model_type, **({} if has_no_tower(model_type) else {"vision_config": {}})}
+        if model_type in refused:
+            with pytest.raises(ConfigError, match="reads no pictures"):
+                _family_of(config, "it")
+        else:
+            assert _family_of(config, "it") == family_of(model_type).name
+
+
+def has_no_tower(model_type):
+    """Whether the configuration of a type has no part of its own for pictures."""
+    return "vision_config" not in CONFIG_MAPPING[model_type].sub_configs and not hasattr(
+        CONFIG_MAPPING[model_type], "vision_config"
+    )
+
+
 def test_types_are_spelt_as_transformers_spells_them():
     ours = {"cogvlm", "cogvlm2", "cogagent"}
     types = {model_type for family in FAMILIES.values() for model_type in family.types} - ours
-    newer = {"minicpmv4_7", "molmo2"}  # not in every version that is supported
+    newer = {"minicpmv4_7", "molmo2", "qwen4_exp", "glmga", "glm5_next", "gemma4_unified"}  # not in every version
     assert types - newer <= set(CONFIG_MAPPING)

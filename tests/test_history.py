@@ -1,5 +1,5 @@
-from demo.history import recent
-from demo.types import Message, Picture, Size
+from demo.history import pictures_of, recent
+from demo.types import Clip, Message, Picture, Size
 
 PICTURE = Picture(Size(1, 1), bytes(3))
 OTHER = Picture(Size(1, 1), bytes([1, 2, 3]))
@@ -30,3 +30,12 @@ def test_pictures_keep_their_order():
     messages[2] = Message("user", "and this?", (OTHER,))
     assert recent(messages, 2)[0].pictures == (PICTURE, OTHER)
     assert recent(messages, 1)[0].pictures == (PICTURE, OTHER)
+
+
+def test_clips_of_turns_left_out_go_with_the_first_that_is_kept_and_their_frames_count_as_pictures():
+    old, new = (Clip((Picture(Size(1, 1), bytes(3)),) * 2, (0.0, 1.0)) for _ in range(2))
+    still = Picture(Size(2, 1), bytes(6))
+    talk = [Message("user", "1", clips=(old,)), Message("assistant", "a"), Message("user", "2", (still,), clips=(new,))]
+    (kept,) = recent(talk, 1)
+    assert (kept.pictures, kept.clips) == ((still,), (old, new))
+    assert pictures_of(talk) == (*old.frames, still, *new.frames)

@@ -21,13 +21,15 @@ def test_every_set_is_complete_and_consistent(name):
     for template in prompts.templates:
         assert template.name.strip()
         assert template.text.count("{task}") == 1
-    assert bool(prompts.ground) >= bool(prompts.describe_region) >= ("grounded" in prompts.caption)
+    assert bool(prompts.ground) >= (bool(prompts.describe_region) or "grounded" in prompts.caption)
+    assert prompts.whole.count("{question}") == bool(prompts.whole)
+    assert prompts.verified or name in ("cogvlm", "generic")  # ours, and words that anybody understands
 
 
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_file_holds_nothing_that_is_not_read(path):
     read = {"caption", "ground", "describe_region", "chat_examples"}
-    assert read <= set(json.loads(path.read_text())) <= {*read, "verified", "templates"}
+    assert read <= set(json.loads(path.read_text())) <= {*read, "verified", "whole", "templates"}
 
 
 def test_cogvlm_is_asked_in_the_words_it_was_trained_on():

@@ -1,5 +1,6 @@
 """The demo without its page, in real processes, with the fake model."""
 
+import contextlib
 import json
 import os
 import re
@@ -36,6 +37,14 @@ def launch(*arguments, stdin=""):
 
 
 @pytest.fixture
+def animation(tmp_path):
+    path = tmp_path / "film.gif"
+    frames = [Image.new("RGB", (64, 48), (9 * n, 0, 0)) for n in range(20)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    return path
+
+
+@pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "scene.png"
     Image.new("RGB", (640, 480), (120, 120, 120)).save(path)
@@ -55,6 +64,49 @@ def test_one_question_about_a_picture_is_answered_once(picture):
 def test_a_question_without_a_picture_is_answered_too():
     finished = launch("chat", "-q", "Hello", "--model", "fake")
     assert "I see no picture" in finished.stdout
+
+
+def test_a_clip_is_shown_to_a_model_that_follows_some_and_its_first_frame_to_others(animation, picture):
+    asked = ("chat", animation, "-q", "What?", "--model")
+    film = launch(*asked, "fake?max_frames=8")
+    assert film.stdout == "You asked: What? I see a clip of 8 frames up to 1.9 s, and this is turn 1.\n"
+    assert film.stderr == "film.gif: 8 frames of it are shown to the model, up to 1.9 s.\n"
+    still = launch(*asked, "fake")
+    assert "a picture of 64 x 48 pixels" in still.stdout
+    assert "only its first frame is used" in still.stderr
+    video = animation.with_name("film.mp4")
+    video.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(64))
+    refused = launch("chat", video, "-q", "What?", "--model", "fake")
+    assert refused.returncode == 2
+    assert "film.mp4: This model looks at pictures only" in refused.stderr
+    twice = launch("chat", animation, animation, picture, "-q", "What?", "--model", "fake?max_frames=8")
+    assert "Too many clips (2). This model takes 1 in one conversation." in twice.stderr
+
+
+def test_the_reasoning_is_left_out_of_what_is_not_a_terminal_with_a_word(picture):
+    model = "fake?thought_tokens=7"
+    finished = launch("chat", picture, "-q", "What is this?", "--model", model)
+    assert finished.stdout == "You asked: What is this? I see a picture of 640 x 480 pixels, and this is turn 1.\n"
+    assert re.fullmatch(r"\(thought for \d+\.\d s\)\n", finished.stderr)
+    found = json.loads(launch("ground", picture, "the dog", "--json", "--model", model).stdout)
+    assert found["answer"] == "the dog [[100,200,300,400]]"
+    assert len(found["regions"]) == 1
+
+
+def test_the_reasoning_is_dimmed_on_a_terminal(picture):
+    reader, writer = os.openpty()
+    command = [sys.executable, "launch.py", "chat", str(picture), "-q", "What?", "--model", "fake?thought_tokens=3"]
+    ran = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    told = b""
+    with contextlib.suppress(OSError):  # what a terminal says when nobody writes to it any more
+        while piece := os.read(reader, 4096):
+            told += piece
+    os.close(reader)
+    assert ran.wait(TIMEOUT_S) == 0
+    dimmed = "".join(re.findall(r"\x1b\[2m(.*?)\x1b\[0m", told.decode(), re.DOTALL))
+    assert dimmed.split() == ["Let", "me", "look:"]
+    assert "You asked: What?" in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", told.decode(), flags=re.DOTALL)
 
 
 def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, tmp_path):

@@ -191,8 +191,13 @@ def speak_plainly(model, *, first_byte: int) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(5 if parameter.dim() > 1 else 1)
-        weight = model.get_output_embeddings().weight  # (V, D)
+        weight = head_of(model).weight  # (V, D)
         weight[[row for row in range(len(weight)) if row not in plain]] = 0
+
+
+def head_of(model) -> torch.nn.Module:
+    """What scores the words, which BLIP keeps within its decoder."""
+    return model.get_output_embeddings() or model.text_decoder.get_output_embeddings()
 
 
 def edit_config(directory: Path, **changes) -> None:

@@ -1,7 +1,8 @@
 """Answers in the words of the OpenAI chat API: whole, and as the chunks of a stream.
 
-Owns the objects and the framing of server-sent events. Beside the standard's fields a finished answer carries
-``regions``: the places that its text names, as everywhere in the demo. Pure; knows nothing of HTTP or of the engine.
+Owns the objects and the framing of server-sent events. Beside the standard's fields an answer carries
+``reasoning_content`` where the model thinks aloud, as other servers name it, and once it is finished ``regions``: the
+places that its text names, as everywhere in the demo. Pure; knows nothing of HTTP or of the engine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from demo.engine.events import Done
 from demo.errors import DemoError
 from demo.grounding import dialects
 from demo.grounding.export import Record, records
-from demo.types import Picture, Usage
+from demo.grounding.pictures import located
+from demo.reasoning import Reasoned, split
+from demo.types import Usage
 
 STREAM_END = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": waiting\n\n"  # a comment, which clients pass over and proxies take for a sign of life
@@ -26,16 +29,21 @@ KINDS = {401: "authentication_error", 404: "not_found_error", 429: "overloaded_e
 
 @dataclass(slots=True)
 class Completion:
-    """One answer on its way out; ``text`` grows."""
+    """One answer on its way out; ``text`` grows, the reasoning in it."""
 
     call: Call
     spec: ModelSpec
     text: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
+    sent: Reasoned = field(default_factory=lambda: Reasoned("", ""))  # of a stream
 
     def whole(self, done: Done) -> dict[str, Any]:
         """The object for a client that waited."""
-        message = {"role": "assistant", "content": self.text, "regions": self.regions()}
+        told = split(self.text, self.spec.traits.thoughts)
+        message: dict[str, Any] = {"role": "assistant", "content": told.answer}
+        if told.thought:
+            message["reasoning_content"] = told.thought
+        message["regions"] = self.regions(told.answer)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(done)}
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage_of(done.usage)}
 
@@ -43,28 +51,35 @@ class Completion:
         return self._chunk({"role": "assistant", "content": ""})
 
     def chunk(self, text: str) -> bytes:
+        """What is new in reasoning and answer, which may be nothing yet where a tag has begun."""
         self.text += text
-        return self._chunk({"content": text})
+        return self._grown(split(self.text, self.spec.traits.thoughts, is_growing=True))
 
     def last_chunks(self, done: Done) -> bytes:
-        """The reason why it ended, the figures if they were asked for, and the end of the stream."""
-        regions = self.regions()
-        last = self._chunk({"regions": regions} if regions else {}, _reason(done))
+        """What was held back, the reason why it ended, the figures if asked for, and the end of the stream."""
+        told = split(self.text, self.spec.traits.thoughts)
+        rest, regions = self._grown(told), self.regions(told.answer)
+        last = rest + self._chunk({"regions": regions} if regions else {}, _reason(done))
         if self.call.wants_usage:
             figures = {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_of(done.usage)}
             last += event_of(figures)
         return last + STREAM_END
 
-    def regions(self) -> list[Record]:
-        picture = self._picture()
-        if picture is None or self.spec.dialect is None:
+    def regions(self, answer: str) -> list[Record]:
+        messages = self.call.request.messages
+        sizes = [picture.size for message in messages for picture in message.pictures]
+        if not sizes or self.spec.dialect is None:
             return []
-        found = dialects.get(self.spec.dialect).parse(self.text, picture.size, seen=self.spec.seen(picture.size))
-        return records(found, picture.size)
+        views = [self.spec.view(size) for size in sizes]
+        return records(located(answer, dialects.get(self.spec.dialect), views, messages[-1].text), *sizes)
 
-    def _picture(self) -> Picture | None:
-        pictures = [picture for message in self.call.request.messages for picture in message.pictures]
-        return pictures[-1] if pictures else None
+    def _grown(self, told: Reasoned) -> bytes:
+        before, self.sent = self.sent, told
+        more = {
+            "reasoning_content": told.thought[len(before.thought) :],
+            "content": told.answer[len(before.answer) :],
+        }
+        return b"".join(self._chunk({name: text}) for name, text in more.items() if text)
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -12,12 +12,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.errors import ConfigError, from_kind
+from demo.reasoning import THINK
 from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class FakeOptions:
     deaf_s: float = 0.0  # a prefill that does not: nothing interrupts it
     token_s: float = 0.0
     tokens: int = 0  # length of every answer; 0 is its natural length
+    thought_tokens: int = 0  # words of reasoning before every answer, one of them a box that is none of the answer's
+    max_pictures: int = 1  # that it says it takes
+    max_frames: int = 0  # of a clip, likewise
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
     answer_bytes: int = 0  # what an answer takes, besides, of the first device
@@ -134,9 +138,10 @@ class FakeBackend:
 
     def _pieces(self, request: GenerateRequest) -> Iterator[str]:
         words = re.findall(r"\S+\s*", answer(request, self._options.box))
-        length = min(self._options.tokens or len(words), request.sampling.max_new_tokens)
+        length = self._options.tokens or len(words)
         spaced = words if length <= len(words) else [word.rstrip() + " " for word in words]
-        return islice(cycle(spaced), length)
+        pieces = chain(_thought(self._options.thought_tokens), islice(cycle(spaced), length))
+        return islice(pieces, request.sampling.max_new_tokens)
 
     def _show_fault(self, at: int) -> None:
         options = self._options
@@ -220,7 +225,17 @@ def answer(request: GenerateRequest, box: str = BOX) -> str:
         return f"A small thing {place} in front of a plain background."
     pictures = [picture for message in request.messages for picture in message.pictures]
     seen = f"a picture of {pictures[-1].size.width} x {pictures[-1].size.height} pixels" if pictures else "no picture"
+    if clips := [clip for message in request.messages for clip in message.clips]:
+        seen = f"a clip of {len(clips[-1].frames)} frames up to {clips[-1].times_s[-1]:.1f} s"
     return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}."
+
+
+def _thought(num_words: int) -> Iterator[str]:
+    """That many words between the tags of a thought; nothing where none are wanted."""
+    if num_words:
+        yield THINK.open
+        yield from islice(cycle(("Let ", "me ", "look: ", "perhaps ", "[[000,000,999,999]]. ")), num_words)
+        yield THINK.close
 
 
 def _sleep(seconds: float, cancelled: Callable[[], bool]) -> bool:

@@ -22,7 +22,7 @@ from demo.backends.base import Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
 from demo.backends.parking import Garage
-from demo.backends.prompting import Prompter, end_of_pictures
+from demo.backends.prompting import Prompter, end_of_pictures, thought_words
 from demo.backends.recorded import CudaGraphs, Record
 from demo.backends.rehearsing import Truth, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling, Row
@@ -67,7 +67,7 @@ class HFBackend:
         self._devices = memory.devices_of(placement)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
-        self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None)
+        self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
         _pin_pixels(loaded.processor, spec)
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
@@ -90,11 +90,14 @@ class HFBackend:
         inputs = self._prompter.prepare(request.messages)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
+        opening = self._prompter.opening(inputs)
         if self._rolling is None:
             self._thread.submit(self._generate, inputs, request.sampling, room, outlet)
         else:
             self._rolling.submit(self._row(inputs, request.messages, request.sampling, room, outlet))
         try:
+            if opening:
+                yield opening
             yield from outlet
         finally:
             outlet.close()

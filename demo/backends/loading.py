@@ -1,4 +1,4 @@
-"""Loads a transformers model and its processor from a directory, once, where the placement says, and proves it.
+"""Loads a transformers model from a directory, once, where the placement says, and proves it.
 
 Owns the choice of classes (our own for CogVLM and CogAgent, the auto classes for the rest), the dtype on a CPU, and the
 one call of `from_pretrained`, which places every weight where it stays. That call changes globals of torch while it
@@ -8,6 +8,7 @@ runs, so a lock keeps two from meeting in one process. Knows nothing of requests
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +22,10 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
 )
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.logging import disable_progress_bar
 
-from demo.backends import memory, outline, quantizing, spreading
+from demo.backends import memory, outline, processors, quantizing, spreading
 from demo.backends.checkpoint import check_weights
 from demo.backends.proving import prove
 from demo.catalog import ModelSpec, read_config
@@ -65,8 +62,10 @@ def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement) ->
         tokenizer = None if words == directory else words
         return Loaded(model, ours.processor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True))
     _check_known(directory, spec)
-    model = _from_pretrained(_auto_class(directory, spec), spec, directory, placement, dtype)
-    return Loaded(model, _processor(directory, spec))
+    cls = _auto_class(directory, spec)
+    with _faults_explained(spec):
+        processor = processors.load(directory, spec)  # before the weights: it is quick to say what it lacks
+    return Loaded(_from_pretrained(cls, spec, directory, placement, dtype), processor)
 
 
 def dtype_for(placement: Placement, num_weights: int) -> Any:
@@ -130,9 +129,12 @@ def _faults_explained(spec: ModelSpec) -> Iterator[None]:
     """What `from_pretrained` says of files that do not belong together, or of a library that it misses."""
     try:
         yield
-    except ImportError as error:  # of a checkpoint that is quantized already, by a library that is not here
-        remedy = "Install the library that it names; the server's log has its words."
-        raise ConfigError("The model needs a library that is not installed", value=spec.name, remedy=remedy) from error
+    except ImportError as error:  # of a quantized checkpoint, or of the part that prepares its input
+        library = re.search(r"`([\w.-]{2,40})`", str(error))
+        name = library[1] if library else "the one that the server's log names"
+        raise ConfigError(
+            "The model needs a library that is not installed", value=spec.name, remedy=f"Install {name}."
+        ) from error
     except RuntimeError as error:
         if "conversion of the weights" in str(error):
             remedy = "The server's log has the library's words; another --dtype or no --quantize may do."
@@ -172,40 +174,3 @@ def _auto_class(directory: Path, spec: ModelSpec) -> Any:
         remedy = "Choose an image-text-to-text model."
         raise ConfigError("This model does not answer in words", value=config.model_type, remedy=remedy)
     return AutoModelForImageTextToText
-
-
-def _processor(directory: Path, spec: ModelSpec) -> Any:
-    how = {"local_files_only": True, "trust_remote_code": spec.trust_remote_code}
-    try:
-        return AutoProcessor.from_pretrained(directory, **how)
-    except (ImportError, ValueError) as error:  # the latter where the repository has one file for the whole processor
-        if "orchvision" not in str(error):
-            raise
-        log.info("torchvision is not installed: %s is prepared for pictures only, not for videos", spec.name)
-    try:
-        return _processor_without_videos(directory)
-    except (ImportError, ValueError) as error:  # some versions read some families' pictures with it too
-        if "orchvision" not in str(error):
-            raise
-        remedy = "Install torchvision, or a newer transformers."
-        raise ConfigError(
-            "The model's pictures cannot be read without torchvision", value=spec.name, remedy=remedy
-        ) from error
-
-
-def _processor_without_videos(directory: Path) -> Any:
-    """The model's processor without the part that reads videos, which is all that needs torchvision."""
-    config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    full: Any = PROCESSOR_MAPPING[type(config)]
-
-    class PicturesOnly(full):  # type: ignore[misc]
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
-
-    readers = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
-    names = full.get_attributes()
-    parts = [
-        readers[name].from_pretrained(directory, local_files_only=True) if name in readers else None for name in names
-    ]
-    settings, how = full.get_processor_dict(directory, local_files_only=True)
-    return PicturesOnly.from_args_and_dict(parts, settings, **how)

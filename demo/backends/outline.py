@@ -29,6 +29,7 @@ Kind = Literal["embedding", "vision", "layer", "head", "other"]
 PLANNED = torch.bfloat16  # built in this dtype, a tensor of another one shows that it keeps its own
 # The name of a part that reads pictures (or sounds). Everything inside it stays together.
 TOWER = re.compile(r"vision|visual|image|video|audio|speech|qformer|perceiver|resampler|abstractor|(^|_)vi?t($|_)|^vq")
+PROJECTOR = re.compile(r"projector|connector|adapter")  # one with towers' names inside computes between them, by itself
 # The parts in the order in which they compute, whatever order a model registers them in; "other" is settled by place.
 RANK = {"embedding": 0, "vision": 0, "layer": 1, "head": 3}
 
@@ -98,8 +99,10 @@ def _cut(model: Any) -> list[tuple[str, Kind]]:
 def _towers(model: Any, ends: Sequence[str]) -> list[str]:
     """The outermost modules that are named as towers and hold neither the word embeddings nor the head."""
     towers: list[str] = []
-    for name, _ in model.named_modules():
-        named = TOWER.search(name.rpartition(".")[2]) is not None
+    for name, module in model.named_modules():
+        leaf = name.rpartition(".")[2]
+        inside = " ".join(child for child, _ in module.named_children()) if PROJECTOR.search(leaf) else ""
+        named = TOWER.search(leaf) is not None or TOWER.search(inside) is not None
         if named and _owner(name, towers) is None and not any(_is_within(end, name) for end in ends):
             towers.append(name)
     return towers

@@ -11,7 +11,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import torch
@@ -81,11 +81,18 @@ class TextDecoder:
         return text
 
 
-def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True) -> frozenset[int]:
-    """The ids of special tokens that say nothing to a reader; those that spell boxes stay where boxes are read."""
+def hidden_tokens(tokenizer: Any, *, keeps_boxes: bool = True, kept: Set[str] = frozenset()) -> frozenset[int]:
+    """The ids of special tokens that say nothing to a reader; those that spell boxes stay where boxes are read.
+
+    ``kept`` are the tags of thoughts, which whoever shows the answer parts it by; one token may be a tag's beginning.
+    """
     special = {token: entry.content for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
     special.update(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-    return frozenset(token for token, word in special.items() if not (keeps_boxes and BOX_SYNTAX.match(word)))
+    return frozenset(
+        token
+        for token, word in special.items()
+        if not (keeps_boxes and BOX_SYNTAX.match(word)) and not any(tag.startswith(word) for tag in kept)
+    )
 
 
 class Outlet:
@@ -179,10 +186,12 @@ class Tap(BaseStreamer):  # type: ignore[misc]
 
 def neutral_settings(model: Any, tokenizer: Any) -> GenerationConfig:
     """The model's generation settings without its opinions on sampling and length."""
-    own = model.generation_config
+    own, text = model.generation_config, model.config.get_text_config()
     config = GenerationConfig(**{name: getattr(own, name, None) for name in KEPT_SETTINGS})
+    if model.config.model_type == "blip":  # its generate() ends with this one, whatever it is told
+        config.eos_token_id = text.sep_token_id
     if config.eos_token_id is None:
-        config.eos_token_id = getattr(model.config.get_text_config(), "eos_token_id", None) or tokenizer.eos_token_id
+        config.eos_token_id = getattr(text, "eos_token_id", None) or tokenizer.eos_token_id
     if config.pad_token_id is None:
         config.pad_token_id = min(end_tokens(config), default=0)
     return config

@@ -17,7 +17,9 @@ from demo.catalog import ModelSpec
 from demo.engine.events import Done, StreamEvent, Token
 from demo.grounding import dialects
 from demo.grounding.highlight import plain
+from demo.grounding.pictures import located
 from demo.prompts import PromptSet
+from demo.reasoning import split
 from demo.types import GenerateRequest, Message, Picture, Region, Sampling, Usage
 
 PENALTY = 1.2  # of repetition, where the first answer went in circles
@@ -76,7 +78,7 @@ class Captioner:
             return None
         regions = self._regions(answer.text, picture)
         words = plain(answer.text, regions).strip() or ", ".join(filter(None, (region.label for region in regions)))
-        notes = (note, f"cut off after {answer.usage.completion_tokens} tokens" if answer.is_cut else "")
+        notes = (note, _cut_off(answer) if answer.is_cut else "")
         return Caption(self.wishes.prefix + words + self.wishes.suffix, regions, "; ".join(filter(None, notes)))
 
     def _answer(self, picture: Picture, sampling: Sampling, cancelled: Callable[[], bool]) -> _Answer | None:
@@ -91,7 +93,8 @@ class Captioner:
                 if isinstance(event, Token):
                     pieces.append(event.text)
                 elif isinstance(event, Done):
-                    return _Answer("".join(pieces).strip(), event.reason == "length", event.usage)
+                    told = split("".join(pieces), self.spec.traits.thoughts)
+                    return _Answer(told.answer.strip(), event.reason == "length", event.usage, told.is_thinking)
         return None
 
     def _events(self, request: GenerateRequest) -> Generator[StreamEvent, None, None]:
@@ -100,7 +103,12 @@ class Captioner:
     def _regions(self, text: str, picture: Picture) -> tuple[Region, ...]:
         if self.spec.dialect is None:
             return ()
-        return tuple(dialects.get(self.spec.dialect).parse(text, picture.size, seen=self.spec.seen(picture.size)))
+        return tuple(located(text, dialects.get(self.spec.dialect), [self.spec.view(picture.size)]))
+
+
+def _cut_off(answer: _Answer) -> str:
+    thinking = " while it was still thinking" if answer.is_thinking else ""
+    return f"cut off after {answer.usage.completion_tokens} tokens{thinking}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +116,4 @@ class _Answer:
     text: str
     is_cut: bool
     usage: Usage
+    is_thinking: bool  # the model had not come to its answer

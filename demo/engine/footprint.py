@@ -115,7 +115,7 @@ def measure(spec: ModelSpec, *, outline: bool = False) -> ModelFootprint | str:
     """
     if spec.backend == "fake":
         return _of_fake(spec)
-    limits = Limits(spec.max_pictures, spec.max_side)
+    limits = Limits(spec.max_pictures, spec.max_side, spec.traits.tiles)
     if spec.is_directory:
         return of_directory(Path(spec.source), spec.name, outline=outline, limits=limits) or spec.name
     found = of_repository(spec.source, spec.revision, spec.name, outline=outline, limits=limits)

@@ -13,7 +13,11 @@ from demo.catalog import OURS, family_of_ours
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PLANNED_CONTEXT = 8192  # tokens; longer contexts are planned for when a flag asks for them
-PICTURE_TOKENS = ("image_seq_length", "mm_tokens_per_image", "num_query_tokens")  # where a family states them
+PICTURE_TOKENS = (  # where a family states them
+    *("image_seq_length", "mm_tokens_per_image", "num_query_tokens", "vision_soft_tokens_per_image"),
+)
+HEADS = ("num_attention_heads", "decoder_attention_heads", "attention_heads")
+WIDTHS = ("hidden_size", "d_model", "embed_dim")
 COGVLM_MARKS = 2  # tokens before and after a picture
 ENCODERS = ("florence2", "kosmos-2", "kosmos-2.5", "pix2struct", "vision-encoder-decoder")
 ROUTED = (*OURS, "", None)  # types whose picture tokens have experts of their own; published ones say none
@@ -28,6 +32,7 @@ class Limits:
 
     pictures: int = 8
     side: int | None = 1568  # pixels; None: the model reduces them itself
+    tiles: int = 1  # pieces that a picture is cut into at most, its overview among them
 
 
 LIMITS = Limits()
@@ -95,13 +100,14 @@ def shape_of(
 
     ``max_pixels`` is the picture processor's own limit, where it has one.
     """
-    text, vision = text_part(config), config.get("vision_config") or {}
-    heads = _number(text, "num_attention_heads")
+    text, vision = text_part(config), _tower(config)
+    heads, width = _number(text, *HEADS), _number(text, *WIDTHS)
     kv_heads = _number(text, "num_key_value_heads", "num_multi_query_heads") or heads
-    head_dim = _number(text, "head_dim") or _number(text, "hidden_size") // max(heads, 1)
+    head_dim = _number(text, "head_dim") or width // max(heads, 1)
     context = min(_number(text, "max_position_embeddings") or PLANNED_CONTEXT, PLANNED_CONTEXT)
     has_experts = text is config and bool(vision) and config.get("model_type") in ROUTED
-    patch, side = _number(vision, "patch_size"), _number(vision, "image_size")
+    frames = _number(vision, "temporal_patch_size")  # towers for films take any size; GLM's states one all the same
+    patch, side = _side(vision, "patch_size"), 0 if frames else _side(vision, "image_size")
     channels = _number(vision, "in_channels", "num_channels", "in_chans") or 3
     merge = _cogvlm_merge(config) if has_experts else _merge(config, vision)
     patches = (side // patch) ** 2 + 1 if side and patch else _most_patches(patch, limits, max_pixels)
@@ -109,22 +115,22 @@ def shape_of(
     hidden = _number(vision, "embed_dim", "hidden_size")  # where both are there, the second is the decoder's
     large = _large_picture(config, channels) if has_experts and family_of_ours(config) == "cogagent" else None
     return Shape(
-        layers=_number(text, "num_hidden_layers"),
-        hidden=_number(text, "hidden_size"),
-        intermediate=_number(text, "intermediate_size"),
+        layers=_number(text, "num_hidden_layers", "decoder_layers", "layers"),
+        hidden=width,
+        intermediate=_number(text, "intermediate_size", "decoder_ffn_dim", "ffn_dim"),
         kv_width=kv_heads * head_dim,
         vocabulary=_number(text, "vocab_size"),
         context=context,
-        patches=patches,
+        patches=patches * limits.tiles,
         vision_hidden=hidden,
         vision_intermediate=_number(vision, "intermediate_size") or int(hidden * _ratio(vision)),
         heads=heads,
         query_width=heads * head_dim,
-        picture_tokens=_number(config, *PICTURE_TOKENS) or tokens + COGVLM_MARKS * has_experts,
+        picture_tokens=(_number(config, *PICTURE_TOKENS) or tokens + COGVLM_MARKS * has_experts) * limits.tiles,
         max_pictures=1 if has_experts else limits.pictures,
         merge=merge**2,
         vision_heads=_number(vision, "num_attention_heads", "num_heads"),
-        patch_values=patch * patch * channels * (_number(vision, "temporal_patch_size") or 1),
+        patch_values=patch * patch * channels * (frames or 1),
         vision_act=str(vision.get("hidden_act", "gelu")),
         has_experts=has_experts,
         is_any_size=bool(patch) and not side,
@@ -146,6 +152,22 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((part for part in nested if isinstance(part, dict)), config)
 
 
+def _tower(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the tower; of DeepSeek-OCR's two, one after the other, the first, which is the larger."""
+    tower = config.get("vision_config") or config.get("vit_config") or {}
+    return tower.get("sam_config") or tower
+
+
+def _side(vision: Mapping[str, Any], key: str) -> int:
+    """The longer of two sides, where a family states both."""
+    value = vision.get(key)
+    return (
+        max((side for side in value if isinstance(side, int)), default=0)
+        if isinstance(value, list)
+        else _number(vision, key)
+    )
+
+
 def _most_patches(patch: int, limits: Limits, max_pixels: int) -> int:
     """Patches of the largest picture that a tower for any size may be shown."""
     allowed = [pixels for pixels in (max_pixels, (limits.side or 0) ** 2) if pixels]
@@ -157,7 +179,8 @@ def _merge(config: Mapping[str, Any], vision: Mapping[str, Any]) -> int:
     ratio = config.get("downsample_ratio")
     if isinstance(ratio, float) and 0 < ratio < 1:
         return round(1 / ratio)
-    return _number(vision, "spatial_merge_size") or _number(config, "spatial_merge_size", "scale_factor") or 1
+    stated = _number(vision, "spatial_merge_size", "pooling_kernel_size")
+    return stated or _number(config, "spatial_merge_size", "scale_factor") or 1
 
 
 def _cogvlm_merge(config: Mapping[str, Any]) -> int:

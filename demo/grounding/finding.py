@@ -28,6 +28,7 @@ class Finding:
     span: tuple[int, int]
     label: Phrase | None = None  # what the syntax itself says
     is_guessed: bool = True  # whether words before the syntax may name it when it does not say
+    pictures: tuple[int, ...] = ()  # of each box, where the syntax says it
 
 
 def finding(box: Box | None, span: tuple[int, int], label: Phrase | None = None) -> Finding:
@@ -47,7 +48,8 @@ def regions(text: str, findings: Iterable[Finding], *, adjacent: bool = False) -
                 label = phrase_before(text, one.span[0], previous_end, adjacent=adjacent) or phrase
             phrase = label
             words, span = (label.words, label.span) if label else ("", None)
-            found += [Region(words, box, span, one.span) for box in one.boxes]
+            pictures = one.pictures or (None,) * len(one.boxes)
+            found += [Region(words, box, span, one.span, picture) for box, picture in zip(one.boxes, pictures)]
             if len(found) >= MAX_REGIONS:
                 break
         previous_end = max(previous_end, one.span[1])

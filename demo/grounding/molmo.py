@@ -2,8 +2,8 @@
 
 Molmo writes hundredths of the picture's width and height, several points as ``<points x1= y1= x2= y2= ...>``. Molmo 2
 writes thousandths as ``<points coords="1 1 073 160 2 173 600">the boats</points>``: the picture's number, then for each
-point its own number, x and y. Points of other pictures than the list's first are left out, since a region does not say
-whose it is; so is a list that is cut off, where a number may be half of one.
+point its own number, x and y. Pictures are counted from 1, in the order in which the model was shown them. A list that
+is cut off is left out, where a number may be half of one.
 
 A point is a box without extent, ``x0 == x1`` and ``y0 == y1``: it keeps the exact place in tables and exports, claims
 no size that the model never gave, and is drawn as a dot.
@@ -52,24 +52,24 @@ def _findings(text: str, size: Size) -> Iterator[Finding]:
     for found in _TAG.finditer(text):
         attributes = found["attributes"]
         hundredths = [(float(x), float(y)) for _, x, y in _PAIR.findall(attributes)]
-        thousandths = [point for coords in _COORDS.findall(attributes) for point in _points(coords)]
-        boxes = [placed((*point, *point), size, _HUNDREDTHS) for point in hundredths]
-        boxes += [placed((*point, *point), size, _THOUSANDTHS) for point in thousandths]
-        yield Finding(tuple(box for box in boxes if box), found.span(), _label(text, found))
+        boxes = [box for point in hundredths if (box := placed((*point, *point), size, _HUNDREDTHS))]
+        pictures = []
+        for picture, *point in (point for coords in _COORDS.findall(attributes) for point in _points(coords)):
+            if box := placed((*point, *point), size, _THOUSANDTHS):
+                boxes.append(box)
+                pictures.append(max(0, int(picture) - 1))
+        is_told = len(pictures) == len(boxes)  # one tag is of one kind only
+        yield Finding(tuple(boxes), found.span(), _label(text, found), pictures=tuple(pictures) if is_told else ())
 
 
-def _points(coords: str) -> list[tuple[float, float]]:
-    """The points of Molmo 2's list; its parts begin with a picture's number, or go on with the picture before."""
-    points: list[tuple[float, float]] = []
-    picture: float | None = None
+def _points(coords: str) -> Iterator[tuple[float, float, float]]:
+    """Picture, x and y of Molmo 2's list; its parts begin with a picture's number, or go on with the one before."""
+    picture = 1.0
     for part in _PARTS.split(coords):
         values = _all_numbers(part.replace(":", " ").replace(",", " "))
         if len(values) % 3 == 1:
-            picture = values[0] if picture is None else picture
-            if values.pop(0) != picture:
-                break
-        points += [(values[at + 1], values[at + 2]) for at in range(0, len(values) - 2, 3)]
-    return points
+            picture = values.pop(0)
+        yield from ((picture, values[at + 1], values[at + 2]) for at in range(0, len(values) - 2, 3))
 
 
 def _all_numbers(part: str) -> list[float]:

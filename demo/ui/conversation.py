@@ -1,7 +1,7 @@
 """The state of record of one chat: turns of a question, its pictures and the answer, kept on the server.
 
 Owns the turns and what can be done to them. Knows nothing of gradio or of how a turn is shown. Boxes in a turn's
-answer are pixels of the turn's `about` picture as it was uploaded; that picture itself stays without boxes.
+answer are pixels of the picture that they belong to as it was uploaded; that picture itself stays without boxes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 from demo.types import Region
 from demo.ui.pictures import StoredPicture
+from demo.ui.thinking import Thought
 
 TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
@@ -23,9 +24,11 @@ class Turn:
     question: str
     pictures: tuple[StoredPicture, ...] = ()
     state: TurnState = "waiting"
-    answer: str = ""
+    answer: str = ""  # without the reasoning before it, which later turns are not shown
+    thought: Thought | None = None
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
+    also_drawn: tuple[str, ...] = ()  # where there are boxes in several pictures
     dialect: str | None = None  # of the boxes in the answer
     remark: str = "Waiting for a free place"
     before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
@@ -85,20 +88,15 @@ class Conversation:
         return self.with_last(replace(self.last, state="stopped", remark="Stopped."))
 
     def seen(self, max_pictures: int) -> Conversation:
-        """The part the model is shown: the last turns that together hold no more pictures than it takes.
+        """The part the model is shown: the last turns that together hold no more pictures than it takes, and one clip.
 
         Where turns are left out, the rest begins with a picture, so that no question about an old one is kept.
         """
         first, num_pictures = 0, 0
         for index in reversed(range(len(self.turns))):
-            num_pictures += len(self.turns[index].pictures)
+            num_pictures += sum(1 for picture in self.turns[index].pictures if not picture.frames)
             if num_pictures > max_pictures and index < len(self.turns) - 1:
                 return Conversation(self.turns[first:])
             if self.turns[index].pictures:
                 first = index
         return self
-
-    def about(self) -> StoredPicture | None:
-        """The picture the last turn is about: the newest one so far."""
-        pictures = [picture for turn in self.turns for picture in turn.pictures]
-        return pictures[-1] if pictures else None

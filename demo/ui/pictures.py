@@ -14,9 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from demo.errors import PictureError
+from demo.errors import ClipError, PictureError
 from demo.imaging import open_with_note, to_pil
-from demo.types import Picture, Size
+from demo.types import Clip, Picture, Size
+from demo.video import is_clip, is_video, open_clip
 
 SHOWN_SIDE_PX = 1280  # of a copy in the conversation; drawn results keep every pixel
 PNG_PIXELS = 600_000  # up to here a lossless file is small and quick to write
@@ -24,12 +25,13 @@ PNG_PIXELS = 600_000  # up to here a lossless file is small and quick to write
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """A picture of a conversation: the file as uploaded, and an upright copy any browser can show."""
+    """A picture or clip of a conversation: the file as uploaded, and an upright copy any browser can show."""
 
     path: str
     shown: str
     size: Size  # of the uploaded picture, upright
     note: str = ""  # what was left out of it, for people
+    frames: int = 0  # that a model is shown of a clip; 0: it is a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,28 @@ class PictureStore:
     def open(self, path: str) -> Picture:
         return open_with_note(self.checked(path)).picture
 
-    def adopt(self, path: str) -> StoredPicture:
-        """Open an upload to see that it is a picture, and keep a copy for showing."""
+    def open_clip(self, path: str, *, most: int, side: int) -> Clip:
+        return open_clip(self.checked(path), most=most, side=side)
+
+    def adopt(self, path: str, *, frames: int = 0, side: int = SHOWN_SIDE_PX) -> StoredPicture:
+        """Open an upload to see that it is a picture, and keep a copy for showing.
+
+        Where ``frames`` of a clip are wanted, a clip is taken too, and its middle frame is the copy.
+        """
+        if is_video(self.checked(path)) or (frames and is_clip(self.checked(path))):
+            return self._adopt_clip(path, frames, side)
         opened = open_with_note(self.checked(path))
         copy = to_pil(opened.picture)
         copy.thumbnail((SHOWN_SIDE_PX, SHOWN_SIDE_PX))
         return StoredPicture(path, self.save(copy), opened.picture.size, opened.note)
+
+    def _adopt_clip(self, path: str, frames: int, side: int) -> StoredPicture:
+        if not frames:
+            raise ClipError("This model looks at pictures only", remedy="Add a picture instead of the video.")
+        clip = self.open_clip(path, most=frames, side=side)
+        shown = clip.frames[len(clip.frames) // 2]
+        note = f"A clip; the model is shown {len(clip.frames)} frames of it, up to {clip.times_s[-1]:.1f} s."
+        return StoredPicture(path, self.save(to_pil(shown)), shown.size, note, len(clip.frames))
 
     def save(self, image: Image.Image) -> str:
         """Keep a picture under the name of its content; the same picture twice is one file."""

@@ -68,11 +68,11 @@ def picture_input(label: str, name: str) -> gr.Image:
     return guarded(image, lambda data: data.path if data else None)
 
 
-def message_input(name: str) -> gr.MultimodalTextbox:
-    """Text and pictures in one box. What a file is, is decided by opening it, not by its name."""
+def message_input(name: str, *, takes_clips: bool = False) -> gr.MultimodalTextbox:
+    """Text, pictures and maybe clips in one box. What a file is, is decided by opening it, not by its name."""
     box = gr.MultimodalTextbox(
-        placeholder="Ask a question, add a picture",
-        file_types=["image"],
+        placeholder=f"Ask a question, add a picture{' or a clip' if takes_clips else ''}",
+        file_types=["image", "video"] if takes_clips else ["image"],
         file_count="multiple",
         sources=["upload"],
         lines=1,

@@ -244,3 +244,17 @@ def test_the_official_client_understands_it_all(serve):
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").models.list()
     client.close()
+
+
+def test_reasoning_is_told_apart_from_the_answer(serve):
+    client = serve("fake?thought_tokens=5&tokens=4")
+    whole = client.post(PATH, json={"messages": HELLO}).json()["choices"][0]["message"]
+    assert whole["content"]
+    assert whole["reasoning_content"]
+    assert "<think>" not in whole["content"] + whole["reasoning_content"]
+    with client.stream("POST", PATH, json={"messages": HELLO, "stream": True}) as response:
+        deltas = [json.loads(event)["choices"][0]["delta"] for event in events_of(response)[:-1]]
+    for name in ("content", "reasoning_content"):
+        assert "".join(delta.get(name, "") for delta in deltas) == whole[name]
+    kinds = [name for delta in deltas for name in delta if name.endswith("content") and delta[name]]
+    assert kinds == sorted(kinds, reverse=True)  # all of the reasoning comes first

@@ -1,93 +1,25 @@
-"""Every family whose boxes are read, and one that has none, on tiny checkpoints of their real classes."""
+"""Every family talks and grounds as its row says, on tiny checkpoints of their real classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-import transformers
 
 from demo.backends.hf import HFBackend
 from demo.backends.prompting import JOINER
-from demo.catalog import ModelSpec, resolve, spec_of_directory
-from demo.config import ModelChoice
-from demo.errors import ConfigError, InvalidInput
+from demo.catalog import spec_of_directory
+from demo.errors import InvalidInput
 from demo.families import FAMILIES
 from demo.grounding import dialects
 from demo.history import recent
 from demo.prompts import load_prompts
-from demo.types import Box, GenerateRequest, Message, Picture, Placement, Sampling, Size
+from demo.reasoning import Reasoned, split
+from demo.types import Box, Clip, Message, Size
 from tests import tinyfamilies
-from tests.tinymodels import save_cogagent, save_paligemma, save_qwen
-
-OLD_TRANSFORMERS = tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 23)
-CPU = Placement({"": "cpu"}, threads=1)
-MAKERS = {
-    "cogagent": save_cogagent,
-    "qwen2_vl": tinyfamilies.save_qwen2_vl,
-    "qwen2_5_vl": save_qwen,
-    "qwen3_vl": tinyfamilies.save_qwen3_vl,
-    "glm_v": tinyfamilies.save_glm4v,
-    "internvl": tinyfamilies.save_internvl,
-    "smolvlm": tinyfamilies.save_idefics3,
-    "paligemma": save_paligemma,
-    "florence2": tinyfamilies.save_florence2,
-    "kosmos2": tinyfamilies.save_kosmos2,
-}
-
-
-@dataclass(frozen=True)
-class Tiny:
-    spec: ModelSpec
-    backend: HFBackend
-
-    def ask(self, *messages: Message, never=lambda: False, **sampling):
-        shown = recent(messages, self.spec.max_turns)
-        request = GenerateRequest("r", "chat", shown, Sampling(**{"max_new_tokens": 12, **sampling}))
-        *pieces, finish = self.backend.stream(request, never)
-        return "".join(pieces), finish
-
-    def ids(self, message: Message) -> list[int]:
-        return self.backend._prompter.prepare([message])["input_ids"][0].tolist()
-
-    def says(self, text: str, message: Message) -> str:
-        """The streamed answer when the model picks the tokens of this text, one after the other, and then ends."""
-        words = self.backend._tokenizer
-        ids = [*words(text, add_special_tokens=False)["input_ids"], words.eos_token_id]
-
-        def pick(_module, _inputs, logits):
-            chosen = torch.full_like(logits, -100.0)
-            chosen[..., ids.pop(0)] = 100.0
-            return chosen
-
-        hook = self.backend._model.get_output_embeddings().register_forward_hook(pick)
-        try:
-            answer, finish = self.ask(message, max_new_tokens=400)
-        finally:
-            hook.remove()
-        assert finish.reason == "stop"
-        return answer
-
-
-def picture(width: int = 60, height: int = 40, shade: int = 90) -> Picture:
-    return Picture(Size(width, height), bytes([shade, 255 - shade, 7]) * (width * height))
-
-
-@pytest.fixture(scope="module", params=MAKERS, ids=str)
-def tiny(request, tmp_path_factory):
-    directory = MAKERS[request.param](tmp_path_factory.mktemp(request.param) / "model")
-    spec = resolve(ModelChoice(str(directory)))
-    assert spec.family == request.param
-    backend = HFBackend()
-    try:
-        backend.load(spec, CPU, lambda stage, fraction: None)
-    except ConfigError as error:
-        if not (request.param == "smolvlm" and "torchvision" in error.what and OLD_TRANSFORMERS):
-            raise
-        pytest.skip("older versions of transformers need torchvision for its pictures")
-    yield Tiny(spec, backend)
-    backend.close()
+from tests.backends.family_kit import CPU, MAKERS, Tiny, loaded, picture
+from tests.tinymodels import QWEN_TEMPLATE, save_qwen
 
 
 def grounds(tiny: Tiny) -> None:
@@ -95,8 +27,8 @@ def grounds(tiny: Tiny) -> None:
         pytest.skip("this family draws no boxes")
 
 
-def test_every_family_that_grounds_is_run_here():
-    assert {name for name, family in FAMILIES.items() if family.dialect} - {"cogvlm", "cogvlm2"} <= set(MAKERS)
+def test_every_family_is_run_here_but_ours_which_have_tests_of_their_own():
+    assert set(FAMILIES) - {"cogvlm", "cogvlm2"} == {family for family, _ in MAKERS.values()}
 
 
 def test_an_answer_streams_and_is_the_same_again(tiny):
@@ -104,6 +36,10 @@ def test_an_answer_streams_and_is_the_same_again(tiny):
     text, finish = tiny.ask(question)
     assert (finish.reason, finish.usage.completion_tokens) == ("length", 12)
     assert text == tiny.ask(question)[0]
+
+
+def test_an_answer_that_ends_by_itself_is_not_called_cut_off(tiny):
+    assert tiny.says("A dog.", Message("user", "What?", (picture(),))) == "A dog."
 
 
 def test_a_stop_takes_effect_within_two_tokens(tiny):
@@ -136,21 +72,117 @@ def test_a_question_without_a_picture_is_answered_or_refused_in_words(tiny):
         assert tiny.ask(Message("user", "Hello"))[1].usage.completion_tokens == 12
 
 
-def test_two_pictures_reach_a_model_that_takes_two(tiny):
-    one, two = ("x" * 9, (picture(),)), ("x" * 9, (picture(), picture(shade=3)))
-    lengths = [len(tiny.ids(Message("user", *given))) for given in (one, two)]
-    assert (lengths[1] > lengths[0]) == (tiny.spec.max_pictures > 1)
-    assert tiny.ask(Message("user", *two))[1].usage.completion_tokens == 12
+def test_two_pictures_reach_a_model_that_takes_two_and_the_newest_reaches_any(tiny):
+    def inputs(*shades):
+        shown = tuple(picture(shade=shade) for shade in shades)
+        return tiny.backend._prompter.prepare([Message("user", "What?", shown)])
+
+    def are_alike(one, other):
+        return all(torch.equal(one[name], other[name]) for name in one)
+
+    assert are_alike(inputs(90, 3), inputs(90, 3))
+    assert not are_alike(inputs(90, 3), inputs(90, 200))
+    assert are_alike(inputs(90, 3), inputs(200, 3)) == (tiny.spec.max_pictures == 1)
+    assert tiny.ask(Message("user", "What?", (picture(), picture(shade=3))))[1].usage.completion_tokens == 12
+
+
+def test_several_pictures_are_numbered_in_the_words_of_a_family_that_has_some(tiny):
+    if tiny.spec.traits.numbering is None:
+        pytest.skip("nothing is published of how it counts pictures")
+
+    def told(*messages):
+        return tiny.backend._tokenizer.decode(tiny.backend._prompter.prepare(messages)["input_ids"][0])
+
+    first, second = (tiny.spec.traits.numbering[0].replace("{number}", number) for number in "12")
+    one, other = picture(), picture(shade=3)
+    assert first not in told(Message("user", "What?", (one,)))
+    both = told(Message("user", "What?", (one,)), Message("assistant", "A dog."), Message("user", "And?", (other,)))
+    assert 0 < both.index(first) < both.index("What?") < both.index(second) < both.index("And?")
+    many = told(Message("user", "What?", (one, other) * tiny.spec.max_pictures))
+    assert many.count(first) == 1
+    assert first.replace("1", str(tiny.spec.max_pictures + 1)) not in many
+
+
+def clip(*shades):
+    return Clip(tuple(picture(shade=shade) for shade in shades), tuple(index / 2 for index in range(len(shades))))
+
+
+def test_a_clip_is_shown_as_frames_with_their_times_beside_pictures_that_are_counted_apart(tiny):
+    if not tiny.spec.max_frames:
+        pytest.skip("this family follows no clips")
+
+    def inputs(*messages):
+        return tiny.backend._prompter.prepare(messages)
+
+    def told(*messages):
+        return tiny.backend._tokenizer.decode(inputs(*messages)["input_ids"][0])
+
+    film = clip(3, 90, 200)
+    text = told(Message("user", "What happens?", clips=(film,)))
+    times = [text.index(time) for time in ("0.0 s: ", "0.5 s: ", "1.0 s: ", "What happens?")]
+    assert times == sorted(times)
+    one, other = (inputs(Message("user", "?", clips=(clip(3, shade),))) for shade in (90, 200))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    many = (picture(),) * tiny.spec.max_pictures
+    assert "1.0 s: " in told(Message("user", "?", many, clips=(film,)))
+    assert tiny.backend._prompter.kept([Message("user", "?", (picture(), *many), clips=(film,))]) == [
+        *many,
+        *film.frames,
+    ]
+    old, new = Message("user", "First?", clips=(clip(3, 3, 3, 3),)), Message("user", "Second?", clips=(film,))
+    assert "1.5 s: " not in told(old, Message("assistant", "A dog."), new)  # the newest one is enough
+    assert tiny.ask(Message("user", "?", clips=(film,)))[1].usage.completion_tokens == 12
 
 
 def test_tokens_that_a_user_types_become_no_structure(tiny):
     words = tiny.backend._tokenizer
-    places = [value for name, value in vars(tiny.backend._prompter._processor).items() if name.endswith("_token")]
-    typed = "".join({*words.all_special_tokens, *filter(None, places), "<OD>", "<CAPTION>"})
+    places = {str(value) for name, value in vars(tiny.backend._prompter._processor).items() if name.endswith("_token")}
+    typed = "".join(sorted({*words.all_special_tokens, *places, "<OD>", "<CAPTION>"} - {"None", "True", "False"}))
     plain, spiked = tiny.ids(Message("user", "", (picture(),))), tiny.ids(Message("user", typed, (picture(),)))
     for token in words.all_special_ids:
         assert spiked.count(token) == plain.count(token), words.convert_ids_to_tokens(token)
     assert typed in words.decode(spiked).replace(JOINER, "")
+
+
+# --- thinking
+
+
+def thinker(directory, template, *special):
+    """A Qwen3-VL with its chat template changed, and with further special tokens."""
+    tinyfamilies.save_qwen3_vl(directory, *special, template=template)
+    return loaded(spec_of_directory(directory))
+
+
+def test_an_answer_begins_with_the_tag_that_the_prompt_has_opened(tmp_path):
+    tiny = thinker(tmp_path, QWEN_TEMPLATE + "<think>\n")
+    answer = tiny.says("Hm, a dog.\n</think>\nA dog.", Message("user", "What?", (picture(),)))
+    assert answer == "<think>Hm, a dog.\n</think>\nA dog."
+    assert split(answer, tiny.spec.traits.thoughts) == Reasoned("Hm, a dog.", "A dog.")
+    tiny.backend.close()
+
+
+def test_a_prompt_that_closes_the_thought_at_once_opens_none(tmp_path):
+    tiny = thinker(tmp_path, QWEN_TEMPLATE + "<think>\n\n</think>\n\n")
+    assert tiny.says("A dog.", Message("user", "What?", (picture(),))) == "A dog."
+    tiny.backend.close()
+
+
+def test_what_a_model_thought_before_is_not_shown_to_it_again(tmp_path):
+    tiny = thinker(tmp_path, QWEN_TEMPLATE, "<think>", "</think>")
+    talk = [Message("user", "What?"), Message("assistant", "<think>Hm</think>A dog."), Message("user", "Sure?")]
+    told = tiny.backend._tokenizer.decode(tiny.backend._prompter.prepare(talk)["input_ids"][0])
+    assert "A dog." in told
+    assert "Hm" not in told
+    tiny.backend.close()
+
+
+def test_tags_of_thoughts_that_are_special_tokens_reach_whoever_reads_them_and_users_cannot_type_them(tmp_path):
+    tiny = thinker(tmp_path, QWEN_TEMPLATE, "<think>", "</think>")
+    written = "<think>Hm</think>A dog."
+    assert tiny.says(written, Message("user", "What?", (picture(),))) == written
+    think = tiny.backend._tokenizer.convert_tokens_to_ids("<think>")
+    assert think not in tiny.ids(Message("user", "<think>I am the model</think>", (picture(),)))
+    tiny.backend.close()
 
 
 # --- grounding
@@ -161,7 +193,8 @@ def test_a_box_that_the_model_writes_comes_back_in_the_pictures_own_pixels(tiny,
     grounds(tiny)
     dialect = dialects.get(tiny.spec.dialect)
     shown = picture(size.width, size.height)
-    box = Box(0.2 * size.width, 0.3 * size.height, 0.7 * size.width, 0.8 * size.height)
+    x1, y1 = (0.2, 0.3) if tiny.spec.dialect == "molmo" else (0.7, 0.8)  # which can only be pointed at
+    box = Box(0.2 * size.width, 0.3 * size.height, x1 * size.width, y1 * size.height)
     message = load_prompts(tiny.spec.prompts).where("the dog", shown)
     seen = tiny.spec.seen(size)
     written = dialect.format(box, size, seen=seen)

@@ -252,7 +252,7 @@ def read(dialect, text, size, **told):
             "molmo",
             KILO,
             'Counting the <points coords="1 1 073 160 2 173 600\t2 3 373 460" alt="boats">the boats</points>',
-            [("the boats", 73, 160, 73, 160), ("the boats", 173, 600, 173, 600)],
+            [("the boats", 73, 160, 73, 160), ("the boats", 173, 600, 173, 600), ("the boats", 373, 460, 373, 460)],
             id="molmo: stories of Ai2's playground, two pictures",
         ),
         pytest.param(

@@ -10,18 +10,21 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from demo.catalog import ModelSpec
 from demo.engine.events import Done, Ping, StreamEvent, Token
 from demo.errors import DemoError
 from demo.grounding import dialects
 from demo.grounding.draw import draw
-from demo.history import recent
+from demo.grounding.pictures import located
+from demo.history import pictures_of, recent
 from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
 from demo.ui.context import UiContext
+from demo.ui.thinking import Thinker, Thought
 
 UPDATE_S = 0.07  # about 14 updates a second: smooth to read, cheap to send
 
@@ -32,14 +35,20 @@ AnswerState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer so far. ``drawn`` is a file with the boxes on a copy of the picture, there once the answer is done."""
+    """An answer so far. ``drawn`` is a file with the boxes on a copy of the picture, there once the answer is done.
+
+    Where there are boxes in several pictures, it is the first of them and the others are in ``also_drawn``.
+    """
 
     state: AnswerState = "waiting"
-    text: str = ""
+    text: str = ""  # without the reasoning before it
+    thought: Thought | None = None  # where the model thinks aloud
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
+    also_drawn: tuple[str, ...] = ()
     remark: str = "Waiting for a free place"
-    size: Size | None = None  # of the picture the regions' pixels belong to
+    size: Size | None = None  # of the newest picture
+    sizes: tuple[Size, ...] = ()  # of all pictures of the conversation, which the regions' indices count
     dialect: str | None = None  # of the boxes in the text
 
 
@@ -50,16 +59,26 @@ def answering(
 
     Boxes that the model wrote without words of their own are called ``unnamed``, also in the drawn picture.
     """
-    picture = _last_picture(messages)
     spec = context.spec(role)
-    answer = Answer(size=picture.size if picture else None, dialect=spec.dialect if spec else None)
+    pictures = pictures_of(messages)
+    sizes = tuple(picture.size for picture in pictures)
+    read = _reader(spec, sizes, messages[-1].text, unnamed)
+    answer = Answer(size=sizes[-1] if sizes else None, sizes=sizes, dialect=spec.dialect if spec else None)
     request = GenerateRequest(uuid.uuid4().hex, role, recent(messages, spec.max_turns if spec else None), sampling)
     yield answer
+    thinker = Thinker(spec.traits.thoughts if spec else ())
     with closing(_as_generator(context, request)) as events:
         for event in _paced(events):
-            answer = _after(answer, event, context, picture)
             if isinstance(event, Token):
-                answer = replace(answer, regions=_regions(context, role, answer.text, picture, unnamed))
+                text = thinker.add(event.text)
+                thought = thinker.thought
+                answer = replace(answer, state="answering", text=text, thought=thought, regions=read(text), remark="")
+            elif isinstance(event, Done):
+                text = thinker.finish()
+                answer = replace(answer, text=text, thought=thinker.thought, regions=read(text))
+                answer = _finished(answer, event, context, pictures)
+            elif answer.state == "waiting":
+                answer = replace(answer, remark=_waiting(event))
             yield answer
 
 
@@ -79,11 +98,6 @@ def shown(steps: Generator[Answer, None, None]) -> Generator[Answer, None, None]
 
 def _as_generator(context: UiContext, request: GenerateRequest) -> Generator[StreamEvent, None, None]:
     yield from context.engine.stream(request)
-
-
-def _last_picture(messages: tuple[Message, ...]) -> Picture | None:
-    pictures = [picture for message in messages for picture in message.pictures]
-    return pictures[-1] if pictures else None
 
 
 def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
@@ -108,28 +122,34 @@ def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
         raise
 
 
-def _after(answer: Answer, event: StreamEvent, context: UiContext, picture: Picture | None) -> Answer:
-    if isinstance(event, Ping):
-        return answer if answer.text else replace(answer, remark=_waiting(event))
-    if isinstance(event, Token):
-        return replace(answer, state="answering", text=answer.text + event.text, remark="")
-    return _finished(answer, event, context, picture)
-
-
-def _finished(answer: Answer, done: Done, context: UiContext, picture: Picture | None) -> Answer:
-    drawn = None
-    if picture is not None and answer.regions:
-        drawn = context.store.save(draw(picture, answer.regions))
+def _finished(answer: Answer, done: Done, context: UiContext, pictures: Sequence[Picture]) -> Answer:
+    drawn = [context.store.save(draw(pictures[index], found)) for index, found in _by_picture(answer.regions)]
     state: AnswerState = "stopped" if done.reason == "cancelled" else "done"
-    return replace(answer, state=state, drawn=drawn, remark=_cost(done.usage, done.reason))
+    is_unanswered = answer.thought is not None and answer.thought.is_open
+    remark = _cost(done.usage, done.reason, is_unanswered)
+    first = drawn[0] if drawn else None
+    return replace(answer, state=state, drawn=first, also_drawn=tuple(drawn[1:]), remark=remark)
 
 
-def _regions(context: UiContext, role: Role, text: str, picture: Picture | None, unnamed: str) -> tuple[Region, ...]:
-    spec = context.spec(role)
-    if picture is None or spec is None or spec.dialect is None:
-        return ()
-    found = dialects.get(spec.dialect).parse(text, picture.size, seen=spec.seen(picture.size))
-    return tuple(replace(region, label=region.label or unnamed) for region in found)
+def _by_picture(regions: Sequence[Region]) -> Iterator[tuple[int, list[Region]]]:
+    """The pictures that have boxes, in their order, and theirs."""
+    for index in sorted({region.picture or 0 for region in regions}):
+        yield index, [region for region in regions if (region.picture or 0) == index]
+
+
+def _reader(
+    spec: ModelSpec | None, sizes: Sequence[Size], question: str, unnamed: str
+) -> Callable[[str], tuple[Region, ...]]:
+    """Reads the boxes of a text; none where the model draws none or has seen no picture."""
+    if spec is None or spec.dialect is None:
+        return lambda _: ()
+    dialect, views = dialects.get(spec.dialect), [spec.view(size) for size in sizes]
+
+    def read(text: str) -> tuple[Region, ...]:
+        found = located(text, dialect, views, question)
+        return tuple(replace(region, label=region.label or unnamed) for region in found)
+
+    return read
 
 
 def _waiting(ping: Ping) -> str:
@@ -141,12 +161,13 @@ def _waiting(ping: Ping) -> str:
     return ping.detail or "Looking"
 
 
-def _cost(usage: Usage, reason: str) -> str:
+def _cost(usage: Usage, reason: str, is_unanswered: bool) -> str:
     parts = [f"{usage.completion_tokens} tokens", f"first after {_duration(usage.first_token_s)}"]
     if usage.tokens_per_s:
         parts.insert(1, f"{usage.tokens_per_s:.0f} tokens/s")
     if reason == "length":
-        parts.append("cut off at the limit of new tokens")
+        what = "cut off before the answer, still thinking," if is_unanswered else "cut off"
+        parts.append(f"{what} at the limit of new tokens")
     return " · ".join(parts)
 
 

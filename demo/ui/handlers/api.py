@@ -45,7 +45,7 @@ def caption(context: UiContext, picture: str | None, style: str | None) -> Gener
 def _steps(answers: Generator[Answer, None, None]) -> Generator[Step, None, None]:
     with closing(answers):
         for answer in answers:
-            yield answer.text.strip(), records(answer.regions, answer.size) if answer.size else []
+            yield answer.text.strip(), records(answer.regions, *answer.sizes)
 
 
 def _past(context: UiContext, history: object) -> list[Message]:

@@ -17,7 +17,7 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.answering import Answer, answering, shown
 from demo.ui.handlers.sampling import Controls, sampling_of
-from demo.ui.pictures import PictureStore
+from demo.ui.pictures import PictureStore, StoredPicture
 
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the text's direction
 
@@ -36,12 +36,22 @@ def accept(context: UiContext, draft: Draft, conversation: Conversation) -> Conv
     if conversation.is_open:
         raise InvalidInput("The last answer is still being written", remedy="Wait for it, or press Stop.")
     question = checked_question(context, draft.text)
-    most = context.specs["chat"].max_pictures if "chat" in context.specs else 1
-    if len(draft.files) > most:
-        raise InvalidInput(
-            "Too many pictures at once", value=len(draft.files), remedy=f"This model looks at {most} at a time."
-        )
-    return conversation.asked(question, tuple(context.store.adopt(path) for path in draft.files))
+    most, frames, side = _most(context), _max_frames(context), _frame_side(context)
+    if len(draft.files) > most + (1 if frames else 0):
+        raise _too_many(len(draft.files), most)
+    adopted = tuple(context.store.adopt(path, frames=frames, side=side) for path in draft.files)
+    num_clips = sum(1 for picture in adopted if picture.frames)
+    if num_clips > 1:
+        raise InvalidInput("Too many clips at once", value=num_clips, remedy="The model follows one at a time.")
+    if len(adopted) - num_clips > most:
+        raise _too_many(len(adopted) - num_clips, most)
+    return conversation.asked(question, adopted)
+
+
+def _too_many(num_pictures: int, most: int) -> InvalidInput:
+    return InvalidInput(
+        "Too many pictures at once", value=num_pictures, remedy=f"This model looks at {most} at a time."
+    )
 
 
 def checked_question(context: UiContext, text: str | None, *, name: str = "question") -> str:
@@ -92,17 +102,19 @@ def undo(conversation: Conversation) -> tuple[Conversation, Draft]:
     return conversation.without_last(), Draft(turn.question, tuple(picture.path for picture in turn.pictures))
 
 
-def messages_of(conversation: Conversation, store: PictureStore) -> tuple[Message, ...]:
+def messages_of(conversation: Conversation, store: PictureStore, *, frame_side: int = 0) -> tuple[Message, ...]:
     """The turns as the model is shown them. A turn that failed is left out; its pictures go with the next one."""
     messages: list[Message] = []
-    carried: tuple[str, ...] = ()
+    carried: tuple[StoredPicture, ...] = ()
     for turn in conversation.turns:
-        paths = carried + tuple(picture.path for picture in turn.pictures)
+        added = carried + turn.pictures
         if not turn.answer and not turn.is_open:
-            carried = paths
+            carried = added
             continue
         carried = ()
-        messages.append(Message("user", turn.question, tuple(store.open(path) for path in paths)))
+        pictures = tuple(store.open(picture.path) for picture in added if not picture.frames)
+        clips = tuple(store.open_clip(clip.path, most=clip.frames, side=frame_side) for clip in added if clip.frames)
+        messages.append(Message("user", turn.question, pictures, clips=clips))
         if turn.answer:
             messages.append(Message("assistant", turn.answer))
     return tuple(messages)
@@ -111,7 +123,8 @@ def messages_of(conversation: Conversation, store: PictureStore) -> tuple[Messag
 def _steps(context: UiContext, conversation: Conversation, controls: Controls) -> Generator[Answer, None, None]:
     if context.spec("chat") is None:
         raise DemoError("No loaded model chats", remedy="Start with --model chat=NAME.")
-    messages = messages_of(conversation.seen(_most(context)), context.store)
+    seen = conversation.seen(_most(context))
+    messages = messages_of(seen, context.store, frame_side=_frame_side(context))
     yield from answering(context, "chat", messages, sampling_of(*controls))
 
 
@@ -120,15 +133,28 @@ def _most(context: UiContext) -> int:
     return 1 if spec is None else spec.max_pictures
 
 
+def _max_frames(context: UiContext) -> int:
+    spec = context.spec("chat")
+    return 0 if spec is None else spec.max_frames
+
+
+def _frame_side(context: UiContext) -> int:
+    spec = context.spec("chat")
+    return 0 if spec is None else spec.traits.frame_side
+
+
 def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str:
     """What the model was not shown of the conversation, for the line below its answer."""
     spec = context.spec("chat")
-    num_seen = len(conversation.seen(_most(context)).turns)
+    seen = conversation.seen(_most(context)).turns
+    num_seen = len(seen)
     if spec and spec.max_turns and num_seen > spec.max_turns:
         last = "last question" if spec.max_turns == 1 else f"last {spec.max_turns} questions"
         return f" · saw the {last} only"
     if turn.pictures and num_seen < len(conversation.turns):
         return " · saw the new picture only"
+    if sum(1 for each in seen for picture in each.pictures if picture.frames) > 1:
+        return " · saw the newest clip only"
     return ""
 
 
@@ -138,8 +164,10 @@ def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
         turn,
         state=step.state,
         answer=step.text,
+        thought=step.thought,
         regions=step.regions,
         drawn=step.drawn,
+        also_drawn=step.also_drawn,
         dialect=step.dialect,
         remark=remark,
     )

@@ -23,6 +23,7 @@ from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
+from demo.ui.thinking import thought_markdown
 from demo.ui.widgets import (
     SamplingControls,
     example_buttons,
@@ -35,7 +36,7 @@ from demo.ui.widgets import (
 
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
-  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure'));
+  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .reasoning'));
   const text = answers.length ? answers[answers.length - 1].innerText.trim() : '';
   if (navigator.clipboard) navigator.clipboard.writeText(text);
 }"""
@@ -66,14 +67,15 @@ class ChatTab:
 
 def build(context: UiContext, waiting: Waiting) -> ChatTab:
     examples = load_examples("chat")
-    tab = _layout(examples)
+    spec = context.spec("chat")
+    tab = _layout(examples, takes_clips=spec is not None and spec.max_frames > 0)
     _wire(tab, context, waiting)
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, tab.box, **quick_event())
     return tab
 
 
-def _layout(examples: tuple[Example, ...]) -> ChatTab:
+def _layout(examples: tuple[Example, ...], *, takes_clips: bool) -> ChatTab:
     chatbot = gr.Chatbot(
         elem_id="conversation",
         show_label=False,
@@ -87,7 +89,7 @@ def _layout(examples: tuple[Example, ...]) -> ChatTab:
         feedback_options=None,
     )
     notice = gr.HTML(elem_id="chat-notice")
-    box = message_input("message")
+    box = message_input("message", takes_clips=takes_clips)
     with gr.Row(elem_classes=["actions"]):
         names = ("Retry", "Undo", "Copy answer")
         retry, undo, copy = (gr.Button(name, size="sm", interactive=False) for name in names)
@@ -219,16 +221,29 @@ def _question(turn: Turn) -> dict[str, Any]:
 
 def _answer(turn: Turn) -> dict[str, Any]:
     content: list[Any] = []
+    if turn.thought:
+        content.append(thought_markdown(turn.thought, is_growing=turn.is_open))
     if turn.answer:
         content.append(_text(turn))
-    if turn.drawn:
-        names = ", ".join(dict.fromkeys(region.label or "something" for region in turn.regions))
-        content.append({"path": turn.drawn, "alt_text": f"The picture with boxes around: {names}"})
+    content += drawn_pictures(turn)
     if turn.remark:
         kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
         raw = markup.own_words(turn.answer) if turn.regions and not turn.is_open else ""
         content.append(_remark(turn.remark, kind) + raw)
     return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
+
+
+def drawn_pictures(turn: Turn) -> list[dict[str, str]]:
+    """One copy for each picture that has boxes, each named after its own."""
+    indices = sorted({region.picture or 0 for region in turn.regions})
+    shown = []
+    for index, path in zip(indices, (turn.drawn, *turn.also_drawn)):
+        found = (region.label or "something" for region in turn.regions if (region.picture or 0) == index)
+        if path:
+            shown.append(
+                {"path": path, "alt_text": f"The picture with boxes around: {', '.join(dict.fromkeys(found))}"}
+            )
+    return shown
 
 
 def _text(turn: Turn) -> str:

@@ -19,6 +19,7 @@ from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
+from demo.ui.thinking import pending
 from demo.ui.widgets import model_event, not_taken, quick_event
 
 # from a picture's path, a text and the sampling controls to the steps of an answer
@@ -138,14 +139,15 @@ def _pressed(is_running: bool) -> list[Any]:
 
 def _parts(answer: Answer, nothing_found: str) -> list[Any]:
     """Values for `Result.outputs`."""
-    kind = {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
+    thinking = pending(answer.thought) if answer.state == "answering" else ""
+    kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
     colours = colour_of(region.label for region in answer.regions)
     table = markup.regions_table(answer.regions, colours, answer.size) if answer.regions and answer.size else ""
     text = _text(answer, colours)
     if answer.state == "done" and not answer.regions and nothing_found:
         text += markup.line(nothing_found, "empty")
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
-    return [markup.line(answer.remark, kind), text, drawn, table, answer.text]
+    return [markup.line(answer.remark or thinking, kind), text, drawn, table, answer.text]
 
 
 def _text(answer: Answer, colours: dict[str, str]) -> str:
