@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from demo.config import BUNDLED_MODEL, ModelChoice
+from demo.config import BUNDLED_MODEL, REMOTE_MODEL, ModelChoice
 from demo.errors import BrokenCheckpoint, ConfigError, ModelNotFound
 from demo.families import FAMILIES, TALKERS, Family, family_of
 from demo.grounding.pictures import View
@@ -110,15 +110,26 @@ def resolve(choice: ModelChoice, *, revision: str | None = None, trust_remote_co
     """
     name, options = _split(choice.name)
     spec = _with_options(_find(name, choice.family or "auto"), options)
-    if choice.role is not None and choice.role not in spec.roles:
-        raise ConfigError(
-            f"This model does not serve the role {choice.role}",
-            value=spec.name,
-            remedy=f"It serves: {', '.join(spec.roles)}.",
-        )
+    _check_role(choice, spec)
     if spec.is_directory or spec.backend == "fake":
         return replace(spec, trust_remote_code=trust_remote_code and spec.is_directory)
     return replace(spec, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def resolve_remote(choice: ModelChoice) -> ModelSpec:
+    """The spec of a model behind a server: one of the catalogue, or any name, of the family it says (``?family=``).
+
+    Raises `ConfigError` for an unknown family, or a role that the model does not serve. Clips are not sent to servers.
+    """
+    name, options = _split(choice.name)
+    family = dict(options).get("family", "generic")
+    if family not in FAMILIES or dict(options).keys() - {"family"}:
+        known = ", ".join(FAMILIES)
+        raise ConfigError("Unknown option of a model behind --endpoint", value=choice.name, remedy=f"?family= {known}.")
+    known_spec = CATALOG.get(name) or next((spec for spec in CATALOG.values() if spec.source == name), None)
+    spec = known_spec or _spec(name, "" if name == REMOTE_MODEL else name, family)
+    _check_role(choice, spec)
+    return replace(spec, backend="openai", max_frames=0)
 
 
 def spec_of_directory(directory: Path, *, name: str | None = None) -> ModelSpec:
@@ -179,6 +190,15 @@ def family_of_ours(config: Mapping[str, Any]) -> str:
         return "cogagent"
     # only CogVLM2's decoder can share key and value heads
     return "cogvlm" if config.get("num_multi_query_heads") is None else "cogvlm2"
+
+
+def _check_role(choice: ModelChoice, spec: ModelSpec) -> None:
+    if choice.role is not None and choice.role not in spec.roles:
+        raise ConfigError(
+            f"This model does not serve the role {choice.role}",
+            value=spec.name,
+            remedy=f"It serves: {', '.join(spec.roles)}.",
+        )
 
 
 def _find(name: str, family: str) -> ModelSpec:

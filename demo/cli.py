@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
-from demo.config import BUNDLED_MODEL, EngineConfig, ModelChoice, ServerConfig
+from demo.config import BUNDLED_MODEL, REMOTE_MODEL, EngineConfig, ModelChoice, ServerConfig
 from demo.errors import ConfigError, DemoError
 from demo.flags import ENGINE_FLAGS, FLAGS, SERVE_FLAGS, CaptionStyle, Existing, Flag
 from demo.types import ROLES
@@ -142,13 +142,13 @@ def _parsed(flag: Flag, text: str) -> Any:
 
 
 def _engine(values: Mapping[str, Any]) -> EngineConfig:
-    models = _models(values.get("model", ()))
-    names = (field.name for field in fields(EngineConfig) if field.name != "models")
-    return EngineConfig(models=models, **_given(values, *names))
+    models = _models(values.get("model", ()), default=REMOTE_MODEL if values.get("endpoint") else BUNDLED_MODEL)
+    names = (field.name for field in fields(EngineConfig) if field.name not in ("models", "endpoints"))
+    return EngineConfig(models=models, endpoints=tuple(values.get("endpoint", ())), **_given(values, *names))
 
 
-def _models(choices: Sequence[ModelChoice]) -> tuple[ModelChoice, ...]:
-    """At most one model a role; roles without one of their own get the one for all, which is bundled by default."""
+def _models(choices: Sequence[ModelChoice], *, default: str) -> tuple[ModelChoice, ...]:
+    """At most one model a role; roles without one of their own get the one for all."""
     roles = [choice.role for choice in choices]
     twice = next((choice for choice in choices if roles.count(choice.role) > 1), None)
     if twice:
@@ -156,7 +156,7 @@ def _models(choices: Sequence[ModelChoice]) -> tuple[ModelChoice, ...]:
         raise ConfigError(f"Two models are named for {twice.role or 'all roles'}", value=twice.name, remedy=remedy)
     if None in roles or set(roles) == set(ROLES):
         return tuple(choices)
-    return (ModelChoice(BUNDLED_MODEL), *choices)
+    return (ModelChoice(default), *choices)
 
 
 def _task(name: str, values: Mapping[str, Any], given: Mapping[str, Any]) -> Task:
@@ -258,7 +258,9 @@ def _check_versions(command: Command) -> None:
     from demo import versions
     from demo.catalog import resolve
 
-    runs_models = any(resolve(replace(choice, role=None)).backend == "hf" for choice in command.engine.models)
+    runs_models = not command.engine.endpoints and any(
+        resolve(replace(choice, role=None)).backend == "hf" for choice in command.engine.models
+    )
     parts: list[versions.Part] = ["page"] if isinstance(command.task, Serve) else []
     if runs_models:
         parts.append("models")

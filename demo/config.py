@@ -16,6 +16,7 @@ Quantization = Literal["none", "int8", "int4"]
 Compile = Literal["off", "graphs"]
 
 BUNDLED_MODEL = "bundled"
+REMOTE_MODEL = "remote"  # whatever a server has
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,26 @@ class EngineConfig:
     compile: Compile = "off"
     revision: str | None = None
     trust_remote_code: bool = False
+    endpoints: tuple[str, ...] = ()  # servers that answer in place of models of our own, one a replica
 
     def __post_init__(self) -> None:
+        if self.endpoints:
+            self._check_nothing_is_placed()
         if self.trust_remote_code and self.revision is None:
             raise ConfigError(
                 "--trust-remote-code needs a pinned revision",
                 remedy="Add --revision with the commit whose code you have read.",
             )
+
+    def _check_nothing_is_placed(self) -> None:
+        """Where a model goes, and in which form, is for the server to say."""
+        silent = EngineConfig()
+        own = ("placement", "devices", "max_memory", "dtype", "quantize", "offload", "context", "swap", "compile")
+        for name in (*own, "revision", "trust_remote_code"):
+            if getattr(self, name) != getattr(silent, name):
+                flag = f"--{name.replace('_', '-')}"
+                remedy = "Leave one of the two out; the server decides on that."
+                raise ConfigError(f"{flag} means nothing to a model behind --endpoint", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)

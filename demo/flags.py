@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from demo.config import Compile, DType, ModelChoice, Quantization
 from demo.engine.devices import parse_bytes
@@ -76,6 +77,19 @@ def _login(value: str) -> tuple[str, str]:
     if not (user and colon and password):  # the value may hold a password, so it is not repeated
         raise ConfigError("--auth is not USER:PASSWORD", remedy="Write it like --auth ada:correct-horse.")
     return user, password
+
+
+def _endpoint(value: str) -> str:
+    """An address of an API, to which a bare host is completed: http://host:8000 is http://host:8000/v1."""
+    url = urlsplit(value.strip())
+    try:
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:  # a port that is none
+        is_address = False
+    if not is_address or url.query or url.fragment or url.username:
+        remedy = "Write it like http://127.0.0.1:8000/v1."
+        raise ConfigError("--endpoint is not the address of an API", value=value, remedy=remedy)
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/') or '/v1'}"
 
 
 def _number(name: str, low: int, high: int) -> Callable[[str], int]:
@@ -157,6 +171,15 @@ ENGINE_FLAGS = (
         choices=_COMPILES,
     ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),
+    Flag(
+        "--endpoint",
+        "URL",
+        "an OpenAI-compatible server (vLLM, SGLang, transformers serve, another demo) that answers in place of a model "
+        "of our own; may be given several times, each is a replica. --model says how it is asked; a key of theirs goes "
+        "into DEMO_ENDPOINT_KEY",
+        parse=_endpoint,
+        many=True,
+    ),
     Flag("--revision", "REV", "the commit, tag or branch of a hub repository (default: its newest commit)"),
     Flag(
         "--trust-remote-code",

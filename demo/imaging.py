@@ -96,6 +96,13 @@ def to_pil(picture: Picture) -> Image.Image:
     return Image.frombytes("RGB", (picture.size.width, picture.size.height), picture.rgb)
 
 
+def reduced(picture: Picture, max_side: int | None) -> Image.Image:
+    """A copy whose longer side is at most so many pixels, of the size that `Size.within` says."""
+    image = to_pil(picture)
+    size = picture.size.within(max_side)
+    return image if size == picture.size else image.resize((size.width, size.height), Image.Resampling.BICUBIC)
+
+
 def from_pil(image: Image.Image) -> Picture:
     """Any Pillow image, under the same limits and conversions as a file."""
     _check_size(image)

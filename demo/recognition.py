@@ -16,6 +16,8 @@ from demo.engine.published import cached_directory, preview
 
 def recognised(config: EngineConfig) -> EngineConfig:
     """The same configuration with the families of repositories in it. Raises `ConfigError` for a text-only model."""
+    if config.endpoints:
+        return config  # what a server has is told by name alone
     return replace(config, models=tuple(_recognised(choice, config.revision) for choice in config.models))
 
 

@@ -128,6 +128,7 @@ SAMPLES = {
     "--context": "4096",
     "--slots": "4",
     "--compile": "graphs",
+    "--endpoint": "http://127.0.0.1:8000/v1",
     "--assume": "24GiB",
     "--question": "why",
     "--out": "x.png",

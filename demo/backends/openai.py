@@ -18,12 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.errors import Busy, ConfigError, ContextTooLong, DemoError, EndpointDown, InvalidInput, ModelNotFound
-from demo.imaging import encode
+from demo.imaging import encode, from_pil, reduced
+from demo.reasoning import Tags
 from demo.types import DeviceMemory, GenerateRequest, Message, Picture, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class OpenAIBackend:
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
         self._server = Server(next(iter(placement.device_map.values())))
+        self._spec = spec
         progress("asking the server for its models", None)
         self._model = self._chosen(spec)
         return LoadFacts(0, {}, "remote", placement.slots)
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
-        incoming = Incoming(self._server, body_of(request, self._model))
+        body = body_of(request, self._model, self._spec.max_side)
+        incoming = Incoming(self._server, body, next(iter(self._spec.traits.thoughts), None))
         try:
             yield from incoming.read(cancelled)
         finally:
@@ -122,9 +125,14 @@ class Server:
 
 
 class Incoming:
-    """One answer on its way in. A thread reads it, so that a cancel is seen while nothing comes."""
+    """One answer on its way in. A thread reads it, so that a cancel is seen while nothing comes.
 
-    def __init__(self, server: Server, body: dict[str, Any]) -> None:
+    Reasoning that the server tells apart is put between ``tags`` again, or left out where the family has none.
+    """
+
+    def __init__(self, server: Server, body: dict[str, Any], tags: Tags | None = None) -> None:
+        self._tags = tags
+        self._is_thinking = False
         self._started_s = time.monotonic()
         self._first_s = 0.0
         self._num_pieces = 0
@@ -176,10 +184,19 @@ class Incoming:
         for choice in event["choices"][:1]:
             if choice.get("finish_reason") == "length":
                 self._reason = "length"
-            if text := (choice.get("delta") or {}).get("content"):
-                self._first_s = self._first_s or time.monotonic() - self._started_s
-                self._num_pieces += 1
-                self._items.put(str(text))
+            delta = choice.get("delta") or {}
+            thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+            if self._tags is not None and thought:
+                self._put(str(thought) if self._is_thinking else f"{self._tags.open}{thought}")
+                self._is_thinking = True
+            if text := delta.get("content"):
+                self._put(f"{self._tags.close}{text}" if self._tags and self._is_thinking else str(text))
+                self._is_thinking = False
+
+    def _put(self, text: str) -> None:
+        self._first_s = self._first_s or time.monotonic() - self._started_s
+        self._num_pieces += 1
+        self._items.put(text)
 
     def _used(self) -> Usage:
         """The server's own count where it gives one, else a token a piece."""
@@ -203,12 +220,12 @@ def events(lines: HTTPResponse) -> Iterator[dict[str, Any]]:
     raise ValueError("the stream has no end")
 
 
-def body_of(request: GenerateRequest, model: str) -> dict[str, Any]:
+def body_of(request: GenerateRequest, model: str, max_side: int | None) -> dict[str, Any]:
     """The request in the words of the API, and with ``top_k`` and ``repetition_penalty``, which most servers add."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message, max_side) for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_tokens": sampling.max_new_tokens,
@@ -252,14 +269,18 @@ def _words(body: bytes) -> tuple[str, str]:
         return "no reason given", ""
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, max_side: int | None) -> dict[str, Any]:
     if not message.pictures:
         return {"role": message.speaker, "content": message.text}
-    pictures = [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in message.pictures]
+    pictures = [
+        {"type": "image_url", "image_url": {"url": _data_url(picture, max_side)}} for picture in message.pictures
+    ]
     return {"role": message.speaker, "content": [*pictures, {"type": "text", "text": message.text}]}
 
 
-def _data_url(picture: Picture) -> str:
-    kind = "PNG" if picture.size.pixels <= PNG_PIXELS else "JPEG"
-    data = base64.b64encode(encode(picture, "PNG" if kind == "PNG" else "JPEG")).decode()
+def _data_url(picture: Picture, max_side: int | None) -> str:
+    """As large as a model of our own would be shown it, for its boxes may be in pixels of that."""
+    picture = from_pil(reduced(picture, max_side))
+    kind: Literal["PNG", "JPEG"] = "PNG" if picture.size.pixels <= PNG_PIXELS else "JPEG"
+    data = base64.b64encode(encode(picture, kind)).decode()
     return f"data:image/{kind.lower()};base64,{data}"

@@ -17,7 +17,7 @@ from PIL import Image
 from demo.backends.streaming import BOX_SYNTAX
 from demo.catalog import ModelSpec
 from demo.errors import ConfigError, ContextTooLong, InvalidInput
-from demo.imaging import to_pil
+from demo.imaging import reduced
 from demo.prompts import load_prompts
 from demo.reasoning import opened, split
 from demo.types import Clip, Message, Picture
@@ -141,9 +141,7 @@ class Prompter:
         return content
 
     def _image(self, picture: Picture) -> Image.Image:
-        image = to_pil(picture)
-        size = picture.size.within(self._spec.max_side)  # the page counts on this very size: see `ModelSpec.seen`
-        return image if size == picture.size else image.resize((size.width, size.height), Image.Resampling.BICUBIC)
+        return reduced(picture, self._spec.max_side)  # the page counts on this very size: see `ModelSpec.seen`
 
     def defused(self, text: str) -> str:
         """The text with every special token's spelling broken up by a character nobody sees."""

@@ -16,8 +16,10 @@ from demo.engine.placing import by_number, least
 from demo.engine.plans import Flags, Load, Plan, ReplicaPlan
 from demo.engine.shape import PLANNED_CONTEXT
 from demo.engine.site import Site, grid
-from demo.engine.words import arithmetic, unmeasured
+from demo.engine.words import arithmetic, served_elsewhere, unmeasured
 from demo.errors import ConfigError
+
+ENDPOINT_SLOTS = 16  # answers at a time that a server is asked for, unless a flag says how many
 
 
 def fitting_plan(model: ModelFootprint, site: Site, flags: Flags) -> Plan | None:
@@ -115,6 +117,26 @@ def _named(asked: str, replicas: Sequence[ReplicaPlan]) -> str:
     if len(replicas) == 1:
         return "single" if size == 1 else "shard"
     return "replicate" if size == 1 else f"{len(replicas)}x{size}"
+
+
+def elsewhere(name: str, flags: Flags) -> Plan:
+    """A replica for each server that has the model; nothing of it is here."""
+    replicas = tuple(ReplicaPlan({}, {"": url}) for url in flags.endpoints)
+    return Plan(
+        model=name,
+        dtype="remote",
+        quantization="none",
+        placement="endpoint",
+        fits=True,
+        weights_bytes=0,
+        parameters=0,
+        kv_cache_bytes=0,
+        activation_bytes=0,
+        reserve_bytes=0,
+        replicas=replicas,
+        slots=flags.slots or ENDPOINT_SLOTS,
+        arithmetic=served_elsewhere(name, flags.endpoints),
+    )
 
 
 def unmeasured_plan(name: str, site: Site, flags: Flags) -> Plan:

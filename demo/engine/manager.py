@@ -7,14 +7,15 @@ once, at launch, and handed down; building a second one while the first lives is
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from demo.catalog import ModelSpec, resolve
-from demo.config import EngineConfig
+from demo.catalog import ModelSpec, resolve, resolve_remote
+from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import Device, cpu_threads, detect
 from demo.engine.events import Ping, StreamEvent
 from demo.engine.planner import Flags, Plan, checked
@@ -89,7 +90,7 @@ class ModelManager:
             for index, chosen in enumerate(plan_.replicas):
                 placement = plan_.placement_of(index, threads=threads["cpu" in chosen.devices])
                 job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns)
-                replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=restart))
+                replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=_patience(spec, restart)))
                 count += 1
             pools[spec] = Pool(replicas)
         return pools
@@ -172,6 +173,11 @@ class ModelManager:
         self.close()
 
 
+def _patience(spec: ModelSpec, policy: RestartPolicy) -> RestartPolicy:
+    """A server that is down may come back at any time; a model of our own that does not load will not."""
+    return replace(policy, max_failed_loads=sys.maxsize) if spec.backend == "openai" else policy
+
+
 def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
     """The model of each role: the one named for it, else the one named for all; none where it cannot serve the role."""
     specs: dict[Role, ModelSpec] = {}
@@ -179,12 +185,18 @@ def resolve_roles(config: EngineConfig) -> dict[Role, ModelSpec]:
         named = [choice for choice in config.models if choice.role == role]
         choices = named or [choice for choice in config.models if choice.role is None]
         if choices:
-            spec = resolve(choices[-1], revision=config.revision, trust_remote_code=config.trust_remote_code)
+            spec = _resolved(choices[-1], config)
             if role in spec.roles:
                 specs[role] = spec
     if not specs:
         raise ConfigError("No model was chosen", remedy="Name one with --model.")
     return specs
+
+
+def _resolved(choice: ModelChoice, config: EngineConfig) -> ModelSpec:
+    if config.endpoints:
+        return resolve_remote(choice)
+    return resolve(choice, revision=config.revision, trust_remote_code=config.trust_remote_code)
 
 
 def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Sequence[Device]) -> dict[ModelSpec, Plan]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from demo.catalog import ModelSpec
+from demo.engine.decisions import elsewhere
 from demo.engine.devices import Device
 from demo.engine.footprint import measure
 from demo.engine.planner import assess_together, needs_outline
@@ -17,6 +18,8 @@ from demo.engine.plans import Flags, Plan
 
 def plans_for(specs: Iterable[ModelSpec], devices: Sequence[Device], flags: Flags) -> dict[ModelSpec, Plan]:
     """A plan or a refusal for each model. Raises `ConfigError` for flags that make no sense here."""
+    if flags.endpoints:
+        return {spec: elsewhere(spec.name, flags) for spec in dict.fromkeys(specs)}
     chosen = tuple(dict.fromkeys(specs))
     has_parts = needs_outline(devices, flags)
     plans = assess_together([measure(spec, outline=has_parts) for spec in chosen], devices, flags)

@@ -29,6 +29,7 @@ class Flags:
     swap: bool = False
     attn: str = "sdpa"
     graphs: bool = False
+    endpoints: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: EngineConfig) -> Flags:
@@ -43,6 +44,7 @@ class Flags:
             context=config.context,
             swap=config.swap,
             graphs=config.compile == "graphs",
+            endpoints=config.endpoints,
         )
 
 

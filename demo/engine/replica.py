@@ -67,7 +67,8 @@ class ProcessReplica:
         self._on_change: Callable[[], None] = lambda: None
         self._stall_s = stall_s
         self._restarts = Restarts(restart)
-        devices = tuple(sorted(set(job.placement.device_map.values())))
+        is_here = job.spec.backend != "openai"
+        devices = tuple(sorted(set(job.placement.device_map.values()))) if is_here else ()
         planned, weights = dict(job.planned), dict(job.placement.planned)
         self._snapshot = ReplicaSnapshot(
             replica_id, job.spec.name, "starting", "", None, devices, planned, weights,

@@ -36,6 +36,11 @@ def beside(name: str, names: Sequence[str]) -> str:
     return f"It has to be there together with {others}."
 
 
+def served_elsewhere(name: str, urls: Sequence[str]) -> str:
+    """For a model that others serve."""
+    return f"{name} is served by {' and '.join(urls)}; it takes no memory here."
+
+
 def unmeasured(name: str, places: Sequence[str]) -> str:
     """For a model that nothing is known of but its name."""
     where = " and ".join(places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from demo.backends.base import Finish
 from demo.backends.openai import KEY_VARIABLE, OpenAIBackend, body_of, refusal
-from demo.catalog import resolve
+from demo.catalog import resolve, resolve_remote
 from demo.config import ModelChoice
 from demo.errors import (
     Busy,
@@ -22,6 +23,8 @@ from demo.errors import (
     InvalidInput,
     ModelNotFound,
 )
+from demo.imaging import open_picture
+from demo.reasoning import Reasoned, split
 from demo.types import GenerateRequest, Message, Picture, Placement, Sampling, Size
 
 SPEC = resolve(ModelChoice("fake"))
@@ -157,7 +160,7 @@ def test_the_request_is_in_the_words_of_the_api(peer):
 
 
 def test_what_is_not_asked_for_is_not_said():
-    assert not body_of(request(), "m").keys() & {"seed", "top_k", "repetition_penalty"}
+    assert not body_of(request(), "m", None).keys() & {"seed", "top_k", "repetition_penalty"}
 
 
 def test_large_pictures_go_as_jpegs(peer):
@@ -277,3 +280,21 @@ def test_a_refusal_keeps_its_meaning_and_its_words(peer, status, body, kind, sai
     assert type(refused.value) is kind
     assert len(str(refused.value)) < 500
     assert type(refusal(status, body)) is kind
+
+
+def test_pictures_are_sent_no_larger_than_the_family_is_shown_them(peer):
+    spec = resolve_remote(ModelChoice("qwen2.5-vl-7b"))
+    ask(loaded(peer, spec), Message("user", "What?", (Picture(Size(3136, 400), bytes(3 * 3136 * 400)),)))
+    url = peer.asked[-1][3]["messages"][0]["content"][0]["image_url"]["url"]
+    assert open_picture(base64.b64decode(url.partition(",")[2])).size == Size(1568, 200)
+
+
+def test_reasoning_that_a_server_tells_apart_is_told_apart_here_too(peer):
+    def thought(text, name="reasoning_content"):
+        return {"choices": [{"index": 0, "delta": {name: text}, "finish_reason": None}]}
+
+    peer.answer = [thought("Two "), thought("dogs.", "reasoning"), chunk("Two."), chunk(reason="stop")]
+    glm = resolve_remote(ModelChoice("glm-4.1v-9b"))
+    text = "".join(ask(loaded(peer, glm))[0])
+    assert split(text, glm.traits.thoughts) == Reasoned("Two dogs.", "Two.")
+    assert ask(loaded(peer, resolve_remote(ModelChoice("llava-1.5-7b"))))[0] == ["Two."]
