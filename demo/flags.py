@@ -6,6 +6,7 @@ a command does. Defaults are where the fields are, in `demo.config`; the help re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -76,6 +77,14 @@ def _login(value: str) -> tuple[str, str]:
     if not (user and colon and password):  # the value may hold a password, so it is not repeated
         raise ConfigError("--auth is not USER:PASSWORD", remedy="Write it like --auth ada:correct-horse.")
     return user, password
+
+
+def _root_path(value: str) -> str:
+    """A path, or the whole address that visitors see."""
+    path = value.strip().rstrip("/")
+    if path and not re.fullmatch(r"(?:https?://[\w.:\[\]-]+)?(?:/[\w.~-]+)*", path, re.ASCII):
+        raise ConfigError("--root-path is not a path", value=value, remedy="Write it like /demo.")
+    return path
 
 
 def _number(name: str, low: int, high: int) -> Callable[[str], int]:
@@ -178,6 +187,13 @@ SERVE_FLAGS = (
         "N",
         "how many requests may wait before new ones are turned away (default: 32)",
         parse=_number("--max-queue", 1, 10_000),
+    ),
+    Flag(
+        "--root-path",
+        "PATH",
+        "the path under which a reverse proxy shows the page, like /demo, where its X-Forwarded-Prefix does not say it",
+        parse=_root_path,
+        also="GRADIO_ROOT_PATH",
     ),
     Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
     Flag("--json", None, "with --plan: print it as one JSON object"),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from demo.config import ServerConfig
 from demo.errors import ConfigError
-from demo.ui.context import Engine, Limits, Look, UiContext, Waiting, make_context
+from demo.ui.context import UiContext, Waiting
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -79,9 +79,8 @@ class RunningPage:
 
 
 @contextlib.contextmanager
-def running(engine: Engine, look: Look, config: ServerConfig, folder: Path) -> Iterator[RunningPage]:
+def running(context: UiContext, config: ServerConfig) -> Iterator[RunningPage]:
     """The page, up while the context lasts."""
-    context = make_context(engine, look=look, folder=folder, limits=Limits(queue=config.max_queue))
     page = build_app(context)
     app, url, share_url = launch(page, context, config)
     try:
@@ -106,6 +105,9 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
     """Serve a built page from a thread; returns the app, its address and, with ``share``, the public one."""
     from starlette.middleware import Middleware
 
+    from demo.ui.front import ICONS, Front
+    from demo.ui.labels import translations
+    from demo.ui.page import blocks_of
     from demo.ui.security import Shield
     from demo.ui.theme import make_theme
 
@@ -121,17 +123,23 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         max_threads=max(40, 2 * context.engine.capacity + 20),
         max_file_size=context.limits.file_bytes,
         app_kwargs={
-            "middleware": [Middleware(Shield, max_body_bytes=context.limits.body_bytes)],
+            "middleware": [
+                Middleware(Shield, max_body_bytes=context.limits.body_bytes),
+                Middleware(Front, languages=context.languages),
+            ],
             "openapi_url": None,
         },
         theme=make_theme(),
+        i18n=translations(context.languages, blocks_of(context)),
         css_paths=[ASSETS / "style.css"],
+        favicon_path=ICONS / "icon-64.png",
+        root_path=config.root_path,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         mcp_server=False,
         ssr_mode=False,
-        pwa=False,
+        pwa=False,  # its icons are drawn in any size for anyone; the page's own manifest is the `Front`'s
     )
     return app, url, share_url
 
