@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LEAVE_S = 1.0  # for open streams to deliver their last words
+RANKS_S = 2  # how often those who wait are told their places; told at each change, all would cost all others
 
 
 def check_port(host: str, port: int) -> None:
@@ -96,7 +97,12 @@ def build_app(context: UiContext) -> gr.Blocks:
     from demo.ui.security import harden_queue
 
     page = build_page(context)
-    page.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=context.engine.capacity)
+    page.queue(
+        max_size=context.limits.queue,
+        api_open=False,
+        default_concurrency_limit=context.engine.capacity,
+        status_update_rate=RANKS_S,
+    )
     harden_queue(page)
     return page
 
@@ -109,6 +115,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
     from demo.ui.labels import translations
     from demo.ui.page import blocks_of
     from demo.ui.security import Shield
+    from demo.ui.sessions import Sessions
     from demo.ui.theme import make_theme
 
     app, url, share_url = page.launch(
@@ -125,7 +132,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         app_kwargs={
             "middleware": [
                 Middleware(Shield, max_body_bytes=context.limits.body_bytes),
-                Middleware(Front, languages=context.languages),
+                Middleware(Front, languages=context.languages, keeps_page=config.auth is None),
             ],
             "openapi_url": None,
         },
@@ -141,6 +148,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         ssr_mode=False,
         pwa=False,  # its icons are drawn in any size for anyone; the page's own manifest is the `Front`'s
     )
+    app.state_holder = Sessions(page)
     return app, url, share_url
 
 

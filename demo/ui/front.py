@@ -1,48 +1,44 @@
-"""What a browser is given before gradio's page runs: the visitor's language, the page's name and icons, its own place.
+"""Middleware that gives a browser what it asks before gradio's page runs: the page itself, its manifest and its icons.
 
-Owns the head of the page, the manifest that makes it installable, its icons, and the prefix under which a proxy shows
-it. Pure ASGI; gradio's own answers pass through it. Knows nothing of the page's parts.
+Owns these addresses, the choice of language, and the prefix under which a proxy shows the page. Pure ASGI; all else
+passes through to gradio. What is in the page is `demo.ui.opening`.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from demo.ui.language import COOKIE, PARAMETER, TAGS, Languages, Texts
+from demo.ui.language import COOKIE, PARAMETER, TAGS, Language, Languages, Texts
+from demo.ui.opening import PAPER, KeptPages, OpenedPage, Opening
 from demo.ui.security import App, Message, Receive, Scope, Send
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-ICONS = ASSETS / "icons"
-SCRIPT = ASSETS / "page.js"
-PAPER, NIGHT, ACCENT = "#f8f8f6", "#131312", "#226a64"  # of the theme
-YEAR_S = 31_536_000
+ICONS = Path(__file__).resolve().parents[2] / "assets" / "icons"
 TYPES: Mapping[str, str] = {".svg": "image/svg+xml", ".png": "image/png"}
-
-# Others' names and pictures in gradio's template, and its manifest, which is not looked for under a prefix
-_FOREIGN = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*|<link rel="manifest"[^>]*>')
-_CHARSET = re.compile(rb'<meta charset="utf-8" />')
+ACCENT = "#226a64"  # of the theme
+YEAR_S, DAY_S = 31_536_000, 86_400
+# What gradio makes of the page's address
+_SEEN_AT = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
 _PREFIX = re.compile(r"(?:/[\w.~-]+)+")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Front:
-    """Middleware inside the `Shield`."""
+    """Stands inside the `Shield`. ``keeps_page`` is for pages that are the same for all: without a login."""
 
-    def __init__(self, app: App, *, languages: Languages) -> None:
+    def __init__(self, app: App, *, languages: Languages, keeps_page: bool) -> None:
         self._app = app
         self._languages = languages
         self._icons = {f"/icons/{path.name}": path for path in ICONS.iterdir() if path.suffix in TYPES}
-        script = SCRIPT.read_text(encoding="utf-8")
-        self._pages = {name: Opening(say, languages.english, script) for name, say in languages.texts.items()}
+        self._openings = {name: Opening(say, languages.english) for name, say in languages.texts.items()}
+        self._kept = KeptPages() if keeps_page else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,83 +46,75 @@ class Front:
             return
         scope = _under_prefix(scope)
         path, is_read = _path(scope), scope["method"] in ("GET", "HEAD")
-        say = self._languages.of(HTTPConnection(scope))
         if is_read and path == "/manifest.json":
-            await _answer(send, json.dumps(manifest(say)).encode(), "application/manifest+json")
+            shown = manifest(self._languages.of(HTTPConnection(scope)))
+            await _answer(send, json.dumps(shown).encode(), "application/manifest+json")
         elif is_read and path in self._icons:
             icon = self._icons[path]
-            await _answer(send, icon.read_bytes(), TYPES[icon.suffix], max_age_s=86_400)
+            await _answer(send, icon.read_bytes(), TYPES[icon.suffix], max_age_s=DAY_S)
         elif scope["method"] == "GET" and path == "/":
-            await self._app(scope, receive, _Sending(scope, send, self._pages[say.language]))
+            await self._open(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = HTTPConnection(scope)
+        language = self._languages.of(visit).language
+        key = _key(visit, language) if self._kept is not None else None
+        page = self._kept.get(key) if self._kept is not None and key is not None else None
+        if page is None:
+            made = _Made(send)
+            await self._app(scope, receive, made)
+            if made.page is None:  # something else was answered
+                return
+            page = self._openings[language].opened(made.page)
+            if self._kept is not None and key is not None:
+                self._kept.keep(key, page)
+        await _send_page(send, page, visit, language)
 
-class Opening:
-    """Gradio's page with our head in it, in one language."""
 
-    def __init__(self, say: Texts, english: Texts, script: str) -> None:
-        self.language = say.language
-        self._tag = TAGS[say.language]
-        self._gradios, self._ours = (f'"title":{json.dumps(it("page.title"))}'.encode() for it in (english, say))
-        self._head = head(say, script).encode()
+class _Made:
+    """Holds gradio's page back, and passes on whatever else is answered."""
 
-    def opened(self, page: bytes) -> bytes:
-        page = _FOREIGN.sub(b"", page)
-        page = page.replace(b'lang="en"', f'lang="{self._tag}"'.encode(), 1).replace(self._gradios, self._ours, 1)
-        return _CHARSET.sub(lambda found: found[0] + self._head, page, count=1)
-
-
-class _Sending:
-    """The answer to a visit: the page, and a cookie where a language was chosen."""
-
-    def __init__(self, scope: Scope, send: Send, opening: Opening) -> None:
-        self._visit = HTTPConnection(scope)
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._opening = opening
-        self._start: Message | None = None
-        self._body = b""
+        self._body: bytes | None = None
+        self.page: bytes | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and _is_page(message):
-            self._start = message
-        elif self._start is None:
+            self._body = b""
+        elif self._body is None:
             await self._send(message)
         else:
             self._body += message.get("body", b"")
             if not message.get("more_body"):
-                await self._send_page(self._start)
-
-    async def _send_page(self, start: Message) -> None:
-        body = self._opening.opened(self._body)
-        kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
-        added = [(b"content-length", str(len(body)).encode()), (b"vary", b"Cookie, Accept-Language")]
-        await self._send({**start, "headers": [*kept, *added, *self._cookie()]})
-        await self._send({"type": "http.response.body", "body": body})
-
-    def _cookie(self) -> Headers:
-        if PARAMETER not in self._visit.query_params:
-            return ()
-        place = f"{urlsplit(self._visit.scope.get('root_path', '')).path}/"
-        # in another site's frame, as on Spaces, only such a cookie is kept
-        how = "SameSite=None; Secure; Partitioned" if _is_secure(self._visit) else "SameSite=Lax"
-        cookie = f"{COOKIE}={self._opening.language}; Path={place}; Max-Age={YEAR_S}; {how}"
-        return [(b"set-cookie", cookie.encode("latin-1"))]
+                self.page = self._body
 
 
-def head(say: Texts, script: str) -> str:
-    title, about = html.escape(say("page.title")), html.escape(say("page.description"))
-    page = json.dumps({"tag": TAGS[say.language], "picture": say("page.picture")})
-    return (
-        f"<script>const PAGE = {page};\n{script}</script>"
-        f"<title>{title}</title><meta name='description' content='{about}'>"
-        f"<meta property='og:title' content='{title}'><meta property='og:description' content='{about}'>"
-        f"<link rel='manifest' href='./manifest.json?{PARAMETER}={say.language}'>"
-        f"<link rel='icon' type='image/svg+xml' href='./icons/icon.svg'>"
-        f"<link rel='apple-touch-icon' href='./icons/icon-180.png'>"
-        f"<meta name='theme-color' media='(prefers-color-scheme: light)' content='{PAPER}'>"
-        f"<meta name='theme-color' media='(prefers-color-scheme: dark)' content='{NIGHT}'>"
-    )
+async def _send_page(send: Send, page: OpenedPage, visit: HTTPConnection, language: Language) -> None:
+    takes_packed = "gzip" in visit.headers.get("accept-encoding", "")
+    body = page.packed if takes_packed else page.plain
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-cache"),
+        (b"vary", b"Cookie, Accept-Language, Accept-Encoding"),
+        *([(b"content-encoding", b"gzip")] if takes_packed else []),
+        *_cookie(visit, language),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _cookie(visit: HTTPConnection, language: Language) -> Headers:
+    """A language that was chosen is remembered."""
+    if PARAMETER not in visit.query_params:
+        return ()
+    place = f"{urlsplit(visit.scope.get('root_path', '')).path}/"
+    # in another site's frame, as on Spaces, only such a cookie is kept
+    how = "SameSite=None; Secure; Partitioned" if _is_secure(visit) else "SameSite=Lax"
+    return [(b"set-cookie", f"{COOKIE}={language}; Path={place}; Max-Age={YEAR_S}; {how}".encode("latin-1"))]
 
 
 def manifest(say: Texts) -> dict[str, Any]:
@@ -149,6 +137,14 @@ def manifest(say: Texts) -> dict[str, Any]:
             for name, sizes, purpose in icons
         ],
     }
+
+
+def _key(visit: HTTPConnection, language: Language) -> Hashable:
+    """What tells pages apart; None for an address that asks for more than the page."""
+    if set(visit.query_params) & {"deep_link", "page"}:
+        return None
+    seen_at = tuple(visit.headers.get(name) for name in _SEEN_AT)
+    return language, visit.url.scheme, visit.scope.get("root_path", ""), seen_at
 
 
 def _under_prefix(scope: Scope) -> Scope:
@@ -174,6 +170,8 @@ def _path(scope: Scope) -> str:
 
 
 def _is_page(start: Message) -> bool:
+    if start["status"] != 200:
+        return False
     return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in start["headers"])
 
 

@@ -1,6 +1,7 @@
 """What a browser is given before gradio's page runs, asked over HTTP of the real page."""
 
 import asyncio
+import gzip
 import json
 import re
 
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from demo.ui.front import ICONS, Front, head, manifest
+from demo.ui.front import ICONS, Front, manifest
 from demo.ui.language import load_languages
+from demo.ui.opening import MOST_KEPT, KeptPages, OpenedPage, head
 from tests.icons import SIZES, drawn
 
 LANGUAGES = load_languages()
@@ -82,6 +84,25 @@ def test_the_manifest_names_icons_that_are_there_in_their_sizes(page):
         assert data == (ICONS / icon["src"].rpartition("/")[2]).read_bytes()
 
 
+def test_the_page_is_made_once_for_all_who_come_by_the_same_address(page):
+    first, second = opened(page)[1], opened(page)[1]
+    assert first == second
+    packed = page.get("/", headers={"Accept-Encoding": "gzip"})
+    assert packed[1]["content-encoding"] == "gzip"
+    assert gzip.decompress(packed[2]).decode() == first
+    assert len(packed[2]) < len(first) / 4
+    _, elsewhere = opened(page, **{"X-Forwarded-Host": "example.org"})
+    assert '"root":"http://example.org"' in elsewhere
+    assert '"root":"http://example.org"' not in opened(page)[1]
+
+
+def test_only_the_newest_pages_are_kept():
+    pages = KeptPages()
+    for number in range(1000):  # as many hosts as somebody cares to make up
+        pages.keep(number, OpenedPage(b"", b""))
+    assert [number for number in range(1000) if pages.get(number)] == list(range(1000 - MOST_KEPT, 1000))
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_the_icons_are_drawn_from_the_one_drawing(name):
     assert (ICONS / name).read_bytes() == drawn(name), "run: python tests/icons.py"
@@ -123,7 +144,7 @@ async def through(**headers):
     app = Asked()
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in {"host": "inner", **headers}.items()]
     scope = {"type": "http", "method": "POST", "path": "/queue", "query_string": b"", "headers": raw, "scheme": "http"}
-    await Front(app, languages=LANGUAGES)(scope, _never, _never)
+    await Front(app, languages=LANGUAGES, keeps_page=True)(scope, _never, _never)
     return app.request
 
 
