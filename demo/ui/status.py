@@ -48,7 +48,10 @@ def status_html(say: Texts, status: Status, waiting: int = 0) -> str:
     speeds = [replica.tokens_per_s for replica in replicas] if len(replicas) == 1 else []
     parts = [say("status.speed", speed=f"{speed:.0f}") for speed in speeds if speed]
     work = " · ".join([*parts, queue_words(say, status, waiting)])
-    return f"<div class='status' role='status'><div class='lines'>{shown}</div><div>{html.escape(work)}</div></div>"
+    # Not a live region: whoever listens to the page would hear of every other visitor's question.
+    label = html.escape(say("status.label"))
+    lines = f"<div class='lines'>{shown}</div><div>{html.escape(work)}</div>"
+    return f"<div class='status' role='group' aria-label='{label}'>{lines}</div>"
 
 
 def _counts(say: Texts, replicas: Sequence[ReplicaSnapshot]) -> str:
