@@ -251,31 +251,37 @@ def told(open_page):
     return open_page("fake?token_s=0.02", root_path=PREFIX)
 
 
-@pytest.mark.parametrize("says_prefix", [True, False], ids=["the proxy says it", "a flag says it"])
-def test_behind_a_proxy_under_a_prefix_everything_works_and_streams(visit, request, tmp_path, says_prefix):
+@pytest.fixture(params=["the proxy says it", "a flag says it"])
+def proxy(request):
+    """Asked for before `visit`, so that it is there until the tabs are closed."""
+    says_prefix = request.param == "the proxy says it"
     page = request.getfixturevalue("page" if says_prefix else "told")
     with Proxy(page.port, PREFIX, says_prefix=says_prefix) as proxy:
-        tab = visit(f"{proxy.url}?lang=zh", permissions=["clipboard-read", "clipboard-write"])
-        expect(tab.locator("h1")).to_have_text("看图问答")
-        assert tab.context.cookies()[0]["path"] == f"{PREFIX}/"
-        tab.set_input_files("#message input[type=file]", write(tmp_path, "scene.png", file_of(scene())))
-        expect(tab.locator("#message img").first).to_be_visible()
-        ask(tab, f"{LONG} Where is the red dog?")
-        expect(tab.locator(ANSWER).first).to_contain_text("the red dog", timeout=15_000)
-        expect(tab.locator("#conversation .bot img")).to_be_visible(timeout=15_000)
-        _is_loaded(tab.locator("#conversation .bot img"))
-        _is_loaded(tab.locator("#conversation .user img"))
-        ask(tab, LONG)
-        growing = tab.locator(ANSWER).filter(has_text="You asked").last
-        expect(growing).to_contain_text("tell tell", timeout=15_000)
-        early = len(growing.inner_text())
-        expect(tab.locator("#message .stop-button")).to_be_visible()  # unbuffered: it is still being written
-        expect(finished(tab)).to_have_count(2, timeout=30_000)
-        assert len(growing.inner_text()) > early
-        open_tab(tab, 3, "zh")
-        expect(tab.locator("#panel .card").first).to_be_visible()
-        assert tab.context.new_cdp_session(tab).send("Page.getAppManifest")["errors"] == []
-        assert proxy.strays == []
+        yield proxy
+
+
+def test_behind_a_proxy_under_a_prefix_everything_works_and_streams(proxy, visit, tmp_path):
+    tab = visit(f"{proxy.url}?lang=zh")
+    expect(tab.locator("h1")).to_have_text("看图问答")
+    assert tab.context.cookies()[0]["path"] == f"{PREFIX}/"
+    tab.set_input_files("#message input[type=file]", write(tmp_path, "scene.png", file_of(scene())))
+    expect(tab.locator("#message img").first).to_be_visible()
+    ask(tab, f"{LONG} Where is the red dog?")
+    expect(tab.locator(ANSWER).first).to_contain_text("the red dog", timeout=15_000)
+    expect(tab.locator("#conversation .bot img")).to_be_visible(timeout=15_000)
+    _is_loaded(tab.locator("#conversation .bot img"))
+    _is_loaded(tab.locator("#conversation .user img"))
+    ask(tab, LONG)
+    growing = tab.locator(ANSWER).filter(has_text="You asked").last
+    expect(growing).to_contain_text("tell tell", timeout=15_000)
+    early = len(growing.inner_text())
+    expect(tab.locator("#message .stop-button")).to_be_visible()  # unbuffered: it is still being written
+    expect(finished(tab)).to_have_count(2, timeout=30_000)
+    assert len(growing.inner_text()) > early
+    open_tab(tab, 3, "zh")
+    expect(tab.locator("#panel .card").first).to_be_visible()
+    assert tab.context.new_cdp_session(tab).send("Page.getAppManifest")["errors"] == []
+    assert proxy.strays == []
 
 
 def _is_loaded(image):
