@@ -76,3 +76,4 @@ class ServerConfig:
     auth: tuple[str, str] | None = None
     api_key: str | None = None
     max_queue: int = 32
+    root_path: str = ""  # under which a proxy shows the page

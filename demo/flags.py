@@ -6,6 +6,7 @@ a command does. Defaults are where the fields are, in `demo.config`; the help re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -90,6 +91,14 @@ def _endpoint(value: str) -> str:
         remedy = "Write it like http://127.0.0.1:8000/v1."
         raise ConfigError("--endpoint is not the address of an API", value=value, remedy=remedy)
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/') or '/v1'}"
+
+
+def _root_path(value: str) -> str:
+    """A path, or the whole address that visitors see."""
+    path = value.strip().rstrip("/")
+    if path and not re.fullmatch(r"(?:https?://[\w.:\[\]-]+)?(?:/[\w.~-]+)*", path, re.ASCII):
+        raise ConfigError("--root-path is not a path", value=value, remedy="Write it like /demo.")
+    return path
 
 
 def _number(name: str, low: int, high: int) -> Callable[[str], int]:
@@ -215,6 +224,13 @@ SERVE_FLAGS = (
         "N",
         "how many requests may wait before new ones are turned away (default: 32)",
         parse=_number("--max-queue", 1, 10_000),
+    ),
+    Flag(
+        "--root-path",
+        "PATH",
+        "the path under which a reverse proxy shows the page, like /demo, where its X-Forwarded-Prefix does not say it",
+        parse=_root_path,
+        also="GRADIO_ROOT_PATH",
     ),
     Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
     Flag("--json", None, "with --plan: print it as one JSON object"),

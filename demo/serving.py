@@ -12,10 +12,15 @@ from contextlib import closing
 
 from demo.api.chat import add_chat_routes
 from demo.api.routes import Service, add_routes
-from demo.config import EngineConfig, ServerConfig
+from demo.config import BUNDLED_MODEL, EngineConfig, ServerConfig
+from demo.engine.devices import detect
 from demo.engine.manager import ModelManager
+from demo.engine.recommended import Offer, offers
 from demo.engine.telemetry import Monitor
 from demo.ui.app import check_port, running, upload_folder
+from demo.ui.context import Limits, make_context
+
+FOR_TRYING_OUT = frozenset({BUNDLED_MODEL, "fake"})
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +28,7 @@ log = logging.getLogger(__name__)
 def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
     """Serve until SIGINT or SIGTERM. Raises the family's errors before anything is loaded."""
     check_port(server_config.host, server_config.port)
+    offered = _offers(engine_config)
     with (
         ModelManager(engine_config) as manager,
         closing(Monitor(manager.snapshot)) as monitor,
@@ -30,7 +36,9 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
     ):
         manager.start()
         stop = _stop_signal()
-        with running(manager, monitor.look, server_config, folder) as page:
+        limits = Limits(queue=server_config.max_queue)
+        context = make_context(manager, look=monitor.look, folder=folder, limits=limits, offers=offered)
+        with running(context, server_config) as page:
             service = Service(
                 manager.snapshot,
                 monitor.look,
@@ -43,6 +51,12 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
             add_chat_routes(page.app, service, manager, max_queue=server_config.max_queue)
             log.info("the page is at %s", page.url)
             stop.wait()
+
+
+def _offers(config: EngineConfig) -> tuple[Offer, ...]:
+    """Models for photos, where all that was chosen is for trying out. Planned before anything takes of the memory."""
+    names = {choice.name.partition("?")[0] for choice in config.models}
+    return offers(detect()) if names <= FOR_TRYING_OUT else ()
 
 
 def _stop_signal() -> threading.Event:

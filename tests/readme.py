@@ -1,7 +1,10 @@
 """Writes the README's table of flags from the flags themselves: ``python -m tests.readme``."""
 
 import re
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo.flags import CAPTION_FLAGS, CHAT_FLAGS, ENGINE_FLAGS, GROUND_FLAGS, SERVE_FLAGS
 

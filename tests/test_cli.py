@@ -125,6 +125,7 @@ SAMPLES = {
     "--auth": "a:b",
     "--api-key": "k",
     "--max-queue": "7",
+    "--root-path": "/demo",
     "--context": "4096",
     "--slots": "4",
     "--compile": "graphs",
@@ -174,6 +175,8 @@ def test_several_models_in_the_environment_are_separated_by_blanks():
         ("--port http", "--port.*http.*0 to 65535"),
         ("--port 65536", "65536"),
         ("--max-queue 0", "from 1"),
+        ("--root-path demo", "--root-path.*demo.*/demo"),
+        ("--root-path /a'b", "--root-path"),
         ("--devices 0,a", "--devices.*0,a"),
         ("--devices 1,1", "--devices"),
         ("--max-memory 20GiB", "--max-memory.*0=20GiB"),
@@ -322,6 +325,13 @@ def test_importing_the_entry_starts_nothing():
     code = "import launch, sys; print('demo.ui.app' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert finished.stdout.strip() == "False", finished.stderr
+
+
+@pytest.mark.parametrize("path", ["/demo", "/some/prefix", "https://example.org/demo"])
+def test_the_path_behind_a_proxy_has_no_slash_at_its_end(path):
+    for line in (f"--root-path {path}", f"--root-path {path}/"):
+        assert parse(line).task.server.root_path == path
+    assert parse("", GRADIO_ROOT_PATH=path).task.server.root_path == path
 
 
 def test_a_space_tells_its_address_through_gradios_variables_and_ours_go_first():

@@ -45,6 +45,8 @@ def families(status: Status, *, waiting: int) -> Iterator[Family]:
     yield from _of_replicas(replicas)
     yield from _of_replicas_on_devices(replicas)
     yield from _of_devices(devices)
+    made = "Tokens that were made, of answers of all models."
+    yield Family("demo_tokens_total", "counter", made, [({}, status.manager.tokens.total)])
     queued = waiting + status.manager.waiting
     yield Family("demo_queue_length", "gauge", "Requests that wait for a free place.", [({}, queued)])
     yield Family("demo_uptime_s", "gauge", "Seconds since the demo began to serve.", [({}, status.uptime_s)])

@@ -23,6 +23,7 @@ from demo.engine.planning import plans_for
 from demo.engine.pool import Pool
 from demo.engine.replica import DEFAULT_RESTART, ProcessReplica, RestartPolicy
 from demo.engine.snapshots import ReplicaSnapshot
+from demo.engine.throughput import Throughput, TokenHistory
 from demo.engine.turns import Turnstile, rivals
 from demo.engine.worker import WorkerJob
 from demo.errors import ConfigError, InvalidInput, ReplicaDied
@@ -53,6 +54,7 @@ class ManagerSnapshot:
     plans: tuple[Plan, ...]
     replicas: tuple[ReplicaSnapshot, ...]
     waiting: int
+    tokens: TokenHistory  # that all models made
 
 
 class ModelManager:
@@ -77,6 +79,7 @@ class ModelManager:
             _only_one.release()
             raise
         self._is_closed = False
+        self._throughput = Throughput()
         self._pools = self._build_pools(stall_s, restart)
         self._turnstiles = [Turnstile(pools) for pools in rivals(self._turn_takers())]
         atexit.register(self.close)
@@ -130,16 +133,16 @@ class ModelManager:
             remedy = f"Roles served: {', '.join(self.specs)}."
             raise InvalidInput("No model is loaded for this", value=request.role, remedy=remedy)
         pool = self._pools[self.specs[request.role]]
-        if not (yield from _attempt(pool, request, is_last=False)):
+        if not (yield from _attempt(pool, request, self._throughput, is_last=False)):
             yield Ping("loading", "the model's process ended; asking again")
-            yield from _attempt(pool, request, is_last=True)
+            yield from _attempt(pool, request, self._throughput, is_last=True)
 
     def snapshot(self) -> ManagerSnapshot:
         plans = tuple(self._plans.values())
         spec = next(iter(self._plans))
         replicas = tuple(replica.snapshot() for pool in self._pools.values() for replica in pool.replicas)
         waiting = sum(pool.waiting for pool in self._pools.values())
-        return ManagerSnapshot(spec.name, spec, plans[0], plans, replicas, waiting)
+        return ManagerSnapshot(spec.name, spec, plans[0], plans, replicas, waiting, self._throughput.history())
 
     @property
     def capacity(self) -> int:
@@ -216,13 +219,15 @@ def share_threads(plans: Iterable[Plan], *, cores: int) -> dict[bool, int]:
     return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, cores // len(replicas))}
 
 
-def _attempt(pool: Pool, request: GenerateRequest, *, is_last: bool) -> Generator[StreamEvent, None, bool]:
+def _attempt(
+    pool: Pool, request: GenerateRequest, throughput: Throughput, *, is_last: bool
+) -> Generator[StreamEvent, None, bool]:
     """Stream one answer; False where it was lost before its first token and may be asked again."""
     with pool.lease(first=is_last) as lease:
         yield from lease.wait()
         answer = lease.open(request)
         try:
-            yield from answer
+            yield from throughput.counted(answer)
         except ReplicaDied:
             if is_last or answer.has_text or not answer.is_lost:
                 raise

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from demo.config import ServerConfig
 from demo.errors import ConfigError
-from demo.ui.context import Engine, Limits, Look, UiContext, Waiting, make_context
+from demo.ui.context import UiContext, Waiting
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LEAVE_S = 1.0  # for open streams to deliver their last words
+RANKS_S = 2  # how often those who wait are told their places; told at each change, all would cost all others
 
 
 def check_port(host: str, port: int) -> None:
@@ -79,9 +80,8 @@ class RunningPage:
 
 
 @contextlib.contextmanager
-def running(engine: Engine, look: Look, config: ServerConfig, folder: Path) -> Iterator[RunningPage]:
+def running(context: UiContext, config: ServerConfig) -> Iterator[RunningPage]:
     """The page, up while the context lasts."""
-    context = make_context(engine, look=look, folder=folder, limits=Limits(queue=config.max_queue))
     page = build_app(context)
     app, url, share_url = launch(page, context, config)
     try:
@@ -97,7 +97,12 @@ def build_app(context: UiContext) -> gr.Blocks:
     from demo.ui.security import harden_queue
 
     page = build_page(context)
-    page.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=context.engine.capacity)
+    page.queue(
+        max_size=context.limits.queue,
+        api_open=False,
+        default_concurrency_limit=context.engine.capacity,
+        status_update_rate=RANKS_S,
+    )
     harden_queue(page)
     return page
 
@@ -106,7 +111,11 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
     """Serve a built page from a thread; returns the app, its address and, with ``share``, the public one."""
     from starlette.middleware import Middleware
 
+    from demo.ui.front import ICONS, Front
+    from demo.ui.labels import translations
+    from demo.ui.page import blocks_of
     from demo.ui.security import Shield
+    from demo.ui.sessions import Sessions
     from demo.ui.theme import make_theme
 
     app, url, share_url = page.launch(
@@ -121,18 +130,25 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         max_threads=max(40, 2 * context.engine.capacity + 20),
         max_file_size=context.limits.file_bytes,
         app_kwargs={
-            "middleware": [Middleware(Shield, max_body_bytes=context.limits.body_bytes)],
+            "middleware": [
+                Middleware(Shield, max_body_bytes=context.limits.body_bytes),
+                Middleware(Front, languages=context.languages, keeps_page=config.auth is None),
+            ],
             "openapi_url": None,
         },
         theme=make_theme(),
+        i18n=translations(context.languages, blocks_of(context)),
         css_paths=[ASSETS / "style.css"],
+        favicon_path=ICONS / "icon-64.png",
+        root_path=config.root_path,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         mcp_server=False,
         ssr_mode=False,
-        pwa=False,
+        pwa=False,  # its icons are drawn in any size for anyone; the page's own manifest is the `Front`'s
     )
+    app.state_holder = Sessions(page)
     return app, url, share_url
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from demo.catalog import ModelSpec
 from demo.engine.events import StreamEvent
+from demo.engine.recommended import Offer
 from demo.prompts import PromptSet, load_prompts
 from demo.types import GenerateRequest, Role
+from demo.ui.language import Languages, load_languages
 from demo.ui.pictures import PictureStore
 
 if TYPE_CHECKING:
@@ -60,13 +62,17 @@ class UiContext:
     prompts: Mapping[Role, PromptSet]
     store: PictureStore
     limits: Limits
+    languages: Languages
+    offers: tuple[Offer, ...] = ()  # models to start instead, where what is loaded is only for trying out
 
     def spec(self, role: Role) -> ModelSpec | None:
         """The model that serves a role, or None where no loaded model does."""
         return self.specs.get(role)
 
 
-def make_context(engine: Engine, *, look: Look, folder: Path, limits: Limits | None = None) -> UiContext:
+def make_context(
+    engine: Engine, *, look: Look, folder: Path, limits: Limits | None = None, offers: tuple[Offer, ...] = ()
+) -> UiContext:
     """``folder`` is where uploads land and drawn pictures are kept; nothing outside it is ever opened."""
     specs = dict(engine.specs)
     prompts = {role: load_prompts(spec.prompts) for role, spec in specs.items()}
@@ -77,4 +83,6 @@ def make_context(engine: Engine, *, look: Look, folder: Path, limits: Limits | N
         prompts=MappingProxyType(prompts),
         store=PictureStore(folder.resolve()),
         limits=limits or Limits(),
+        languages=load_languages(),
+        offers=offers,
     )

@@ -5,43 +5,61 @@ Owns the order of the parts and the refresh of the status line.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import gradio as gr
 
 from demo.ui import endpoints
+from demo.ui.about import about_html, title_html
 from demo.ui.context import UiContext, Waiting
-from demo.ui.status import Drawn, about_html, status_html
+from demo.ui.labels import Draw, block, label
+from demo.ui.status import Drawn, status_html
 from demo.ui.tabs import captioning, chat, grounding, status
+from demo.ui.widgets import quick_event
 
-TITLE = "Ask a picture"
 STATUS_S = 2.0
 CACHE_S = (600, 86_400)  # every ten minutes, remove pictures that are older than a day
 
 
 def build_page(context: UiContext) -> gr.Blocks:
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
+    title = context.languages.english("page.title")
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
 
         def waiting() -> int:
             return len(page._queue)
 
         _heading(page, context, waiting)
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Chat", id="chat"):
+            with gr.Tab(label("role.chat"), id="chat"):
                 chat.build(context, waiting)
-            with gr.Tab("Grounding", id="grounding"):
+            with gr.Tab(label("role.grounding"), id="grounding"):
                 grounding.build(context, waiting)
-            with gr.Tab("Captioning", id="captioning"):
+            with gr.Tab(label("role.captioning"), id="captioning"):
                 captioning.build(context, waiting)
-            with gr.Tab(status.TAB, id="status"):
+            with gr.Tab(label("panel.tab"), id="status") as last:
                 status_tab = status.build(context, waiting)
-        status.follow(tabs, status_tab)
+        status.follow(context, tabs, last, status_tab)
         endpoints.build(context)
     return page
 
 
+def blocks_of(context: UiContext) -> Mapping[str, Draw]:
+    """Markup with many texts that stands still, by the names that `block` is given."""
+    return {
+        "title": title_html,
+        "about": partial(about_html, specs=context.specs, offers=context.offers),
+    }
+
+
 def _heading(page: gr.Blocks, context: UiContext, waiting: Waiting) -> None:
     drawn = Drawn(context.look, waiting, status_html)
-    with gr.Row(elem_id="top"):
-        gr.HTML(f"<h1>{TITLE}</h1>{about_html(context)}", elem_id="about")
-        line = gr.HTML(drawn(), elem_id="status")
-    timer = gr.Timer(STATUS_S)
-    gr.on([page.load, timer.tick], drawn, None, line, queue=False, show_progress="hidden", api_visibility="private")
+
+    def line(request: gr.Request) -> str:
+        return drawn(context.languages.of(request))
+
+    with gr.Column(elem_id="top"):
+        gr.HTML(block("title"), elem_id="title")
+        shown = gr.HTML(elem_id="status")
+        gr.HTML(block("about"), elem_id="about")
+    gr.on([page.load, gr.Timer(STATUS_S).tick], line, None, shown, **quick_event())

@@ -43,6 +43,8 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 
+UNBUFFERED = (b"x-accel-buffering", b"no")  # asks a proxy to pass an answer on as it grows
+
 # Routes that fetch any address for anyone, draw icons of any size or write a file per call. The page uses none.
 _REFUSED = re.compile(r"/file[=/]\s*https?:|/proxy=|/pwa_icon/|/deep_link", re.IGNORECASE)
 
@@ -133,7 +135,9 @@ def _declared(scope: Scope) -> int:
 
 def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:
     ours = {name for name, _ in HEADERS}
-    return [pair for pair in headers if pair[0].lower() not in ours] + list(HEADERS)
+    kept = [pair for pair in headers if pair[0].lower() not in ours]
+    streams = any(name.lower() == b"content-type" and b"event-stream" in value for name, value in kept)
+    return [*kept, *HEADERS, *([UNBUFFERED] if streams else [])]
 
 
 async def _answer(send: Send, status: int, text: bytes) -> None:

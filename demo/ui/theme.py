@@ -5,7 +5,9 @@ from __future__ import annotations
 import gradio as gr
 from gradio.themes.utils.colors import Color
 
-_SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "Arial", "sans-serif")
+_LATIN = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "Arial")
+_CHINESE = ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Micro Hei")
+_SYSTEM = (*_LATIN, *_CHINESE, "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 # A quiet green-blue for what can be pressed; the boxes' colours are louder and stay apart from it.
@@ -14,7 +16,7 @@ _ACCENT = Color(
     c600="#226a64", c700="#1d5551", c800="#1a4542", c900="#173936", c950="#0b2120",
 )  # fmt: skip
 _PAPER = Color(
-    c50="#f8f8f6", c100="#f0f0ec", c200="#e2e2dc", c300="#cbcbc3", c400="#a0a098", c500="#74746d",
+    c50="#f8f8f6", c100="#f0f0ec", c200="#e2e2dc", c300="#cbcbc3", c400="#a0a098", c500="#6a6a63",
     c600="#575751", c700="#403f3b", c800="#282825", c900="#1c1c1a", c950="#131312",
 )  # fmt: skip
 
@@ -40,6 +42,17 @@ def make_theme() -> gr.themes.Base:
         block_label_border_width="0px",
         block_label_text_color="*neutral_500",
         block_title_text_weight="500",
+        block_radius="8px",
+        container_radius="8px",
+        input_radius="6px",
+        checkbox_label_border_width="1px",
+        button_large_radius="8px",
+        button_medium_radius="8px",
+        button_small_radius="6px",
+        code_background_fill="*neutral_100",
+        code_background_fill_dark="*neutral_800",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_500",
@@ -58,6 +71,8 @@ def make_theme() -> gr.themes.Base:
         input_placeholder_color_dark="*neutral_400",
         input_border_color="*neutral_300",
         input_border_color_dark="*neutral_700",
+        input_shadow_focus="0 0 0 2px *primary_500",
+        input_shadow_focus_dark="0 0 0 2px *primary_400",
         input_border_color_focus="*primary_400",
         input_border_color_focus_dark="*primary_400",
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from demo.api.metrics import metrics_text
 from demo.engine.snapshots import ReplicaSnapshot
 from demo.engine.telemetry import DeviceStatus
+from demo.engine.throughput import TokenHistory
 from demo.types import DeviceMemory
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -25,7 +26,8 @@ BARE = DeviceStatus("mps", "", None, 60, 70, 50, ())
 
 
 def status(*replicas, devices=(), waiting=0):
-    return SimpleNamespace(manager=SimpleNamespace(replicas=replicas, waiting=waiting), devices=devices, uptime_s=12.5)
+    manager = SimpleNamespace(replicas=replicas, waiting=waiting, tokens=TokenHistory(total=2**60 + 3))
+    return SimpleNamespace(manager=manager, devices=devices, uptime_s=12.5)
 
 
 def read(text):
@@ -88,6 +90,7 @@ def test_every_figure_of_a_replica_and_its_devices_is_there():
     assert of(samples, "demo_device_used_bytes", device="mps", name="") == 60
     assert ("demo_device_total_bytes", ("device", "mps"), ("name", "")) not in samples
     assert of(samples, "demo_queue_length") == 5
+    assert of(samples, "demo_tokens_total") == 2**60 + 3
     assert of(samples, "demo_uptime_s") == 12.5
 
 

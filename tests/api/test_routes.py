@@ -8,9 +8,10 @@ from fastapi.testclient import TestClient
 
 from demo.api.metrics import CONTENT_TYPE
 from demo.api.routes import Service, add_routes
+from demo.engine.throughput import TokenHistory
 
 KEY = "kéy"
-ENGINE = SimpleNamespace(model="tiny", waiting=0, replicas=())
+ENGINE = SimpleNamespace(model="tiny", waiting=0, replicas=(), tokens=TokenHistory())
 STATUS = SimpleNamespace(manager=ENGINE, devices=(), uptime_s=1.0)
 
 

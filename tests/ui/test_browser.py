@@ -101,8 +101,11 @@ def scrolls_sideways(tab):
 
 def test_a_newcomer_sees_what_is_loaded_and_that_it_is_ready(visit):
     tab = visit()
-    expect(tab.locator("#about h1")).to_have_text("Ask a picture")
-    expect(tab.locator("#about")).to_contain_text("The model fake answers questions, finds things and writes captions")
+    expect(tab.locator("#title h1")).to_have_text("Ask a picture")
+    expect(tab.locator("#about")).to_contain_text(
+        re.compile("Chat.*answers questions.*Grounding.*Captioning", re.DOTALL)
+    )
+    expect(tab.locator("#status")).to_contain_text("fake")
     expect(tab.locator("#status")).to_contain_text("Ready")
     expect(tab.locator("#status")).to_contain_text("CPU")
 

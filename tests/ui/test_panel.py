@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 
 from demo.engine.snapshots import ReplicaSnapshot
 from demo.engine.telemetry import DeviceStatus, Holding
+from demo.engine.throughput import TokenHistory
+from demo.ui.language import load_languages
 from demo.ui.panel import panel_html
 
 GIB = 2**30
+LANGUAGES = load_languages()
+NO_TOKENS = TokenHistory()
 CARD = DeviceStatus("cuda:1", "NVIDIA <H200>", 24 * GIB, 6 * GIB, 8 * GIB, 12 * GIB, (Holding(3, "tiny", 5 * GIB),))
 
 
@@ -21,9 +25,10 @@ def replica(state="idle", **facts):
     )
 
 
-def panel(*replicas, devices=(), waiting=0, uptime_s=0.0):
-    manager = SimpleNamespace(replicas=replicas, waiting=1)
-    return panel_html(SimpleNamespace(manager=manager, devices=devices, uptime_s=uptime_s), waiting)
+def panel(*replicas, devices=(), waiting=0, uptime_s=0.0, tokens=NO_TOKENS, language="en"):
+    manager = SimpleNamespace(replicas=replicas, waiting=1, tokens=tokens)
+    status = SimpleNamespace(manager=manager, devices=devices, uptime_s=uptime_s)
+    return panel_html(LANGUAGES.texts[language], status, waiting)
 
 
 def text_of(markup):
@@ -75,8 +80,8 @@ def test_a_bar_says_the_same_to_eyes_and_to_screen_readers():
     assert "aria-valuemax='24576' aria-valuenow='6144'" in shown
     assert "tiny, replica 3 5.0 GiB" in text_of(shown)
     assert "Other programs and drivers 1.0 GiB" in text_of(shown)
-    widths = re.findall(r"(?:width|left):([\d.]+)%", shown)
-    assert widths == ["20.8", "4.2", "33.3", "50.0"]
+    widths = re.findall(r"width:([\d.]+)%", shown)
+    assert widths == ["25.0", "20.8", "33.3", "50.0"]  # others end where all ends, the replica's part lies on it
 
 
 def test_a_device_of_unknown_size_shows_what_is_known():
@@ -89,10 +94,21 @@ def test_a_device_of_unknown_size_shows_what_is_known():
     ("uptime_s", "words"),
     [(59, "under a minute"), (61, "1 minute"), (3599, "59 minutes"), (7300, "2 hours"), (90_000, "1 day")],
 )
-def test_the_first_line_tells_of_the_queue_and_the_time(uptime_s, words):
-    assert f"3 waiting · 7 answers given · up for {words} " in text_of(
-        panel(replica(served=3), replica(served=4), waiting=2, uptime_s=uptime_s)
-    )
+def test_the_first_row_tells_of_the_speed_the_queue_and_the_time(uptime_s, words):
+    tokens = TokenHistory(5.0, (0.0, 1234.4), 7000)
+    shown = text_of(panel(replica(served=3), replica(served=4), waiting=2, uptime_s=uptime_s, tokens=tokens))
+    assert f"Tokens/s now 1,234 Waiting 3 Answers given 7 Up for {words} " in shown
+    assert "Tokens per second over the last" in panel(tokens=tokens)
+
+
+def test_every_part_speaks_chinese_too():
+    shown = panel(replica(loads=1, served=3, load_s=2.0), devices=(CARD,), uptime_s=7300, language="zh")
+    words = text_of(shown)
+    for part in ("就绪", "已回答 3 次", "一次，用时 2.0 秒", "已用 6.0 GiB ，共 24.0 GiB", "2 小时", "计划与实际"):
+        assert part in words
+    assert "aria-valuetext='已用 6.0 GiB，共 24.0 GiB，计划 12.0 GiB，最高 8.0 GiB'" in shown
+    english = set(re.findall(r"[A-Za-z]{4,}", words)) - {"tiny", "NVIDIA"}
+    assert not english
 
 
 sizes = st.integers(0, 2**50)
@@ -102,6 +118,6 @@ sizes = st.integers(0, 2**50)
 def test_no_figures_break_the_bar(total, used, high, planned, held):
     holdings = tuple(Holding(number, "m", size) for number, size in enumerate(held))
     shown = panel(devices=(DeviceStatus("cuda:0", "", total, used, high, planned, holdings),))
-    assert all(0 <= float(share) <= 100 for share in re.findall(r"(?:width|left):([\d.]+)%", shown))
+    assert all(0 <= float(share) <= 100 for share in re.findall(r"width:([\d.]+)%", shown))
     (most,), (now,) = re.findall(r"valuemax='(\d+)'", shown), re.findall(r"valuenow='(\d+)'", shown)
     assert int(now) <= int(most)

@@ -99,6 +99,15 @@ def test_a_body_without_a_length_is_refused_once_it_is_over_the_limit(page):
         assert connection.recv(200).split(b" ")[1] == b"413"
 
 
+def test_a_proxy_is_asked_not_to_hold_a_stream_back(page):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=20) as connection:
+        connection.sendall(b"GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = connection.recv(4000).partition(b"\r\n\r\n")[0].lower()
+    assert b"content-type: text/event-stream" in head
+    assert b"x-accel-buffering: no" in head
+    assert page.get("/livez")[1]["x-accel-buffering"] is None
+
+
 def test_functions_cannot_be_run_past_the_queue(page):
     body = json.dumps({"data": []}).encode()
     headers = {"content-type": "application/json"}

@@ -66,6 +66,11 @@ def test_nothing_runs_past_the_queue_and_the_queue_is_bounded(page):
     assert page._queue.max_size == 32
 
 
+def test_those_who_wait_are_told_their_places_now_and_then_and_not_at_every_change(page):
+    assert not page._queue.live_updates
+    assert page._queue.update_intervals == 2
+
+
 def test_the_sampling_controls_show_the_true_defaults(page):
     controls = [block for block in page.blocks.values() if hasattr(block, "label") and hasattr(block, "value")]
     values = {block.label: block.value for block in controls}

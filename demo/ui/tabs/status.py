@@ -12,7 +12,6 @@ from demo.ui.panel import panel_html
 from demo.ui.status import Drawn
 from demo.ui.widgets import quick_event
 
-TAB = "Status"
 REFRESH_S = 2.0
 
 
@@ -28,15 +27,21 @@ def build(context: UiContext, waiting: Waiting) -> StatusTab:
     tab = StatusTab(
         gr.HTML(elem_id="panel"), gr.Timer(REFRESH_S, active=False), Drawn(context.look, waiting, panel_html)
     )
-    tab.timer.tick(tab.drawn, None, tab.panel, **quick_event())
+
+    def refreshed(request: gr.Request) -> str:
+        return tab.drawn(context.languages.of(request))
+
+    tab.timer.tick(refreshed, None, tab.panel, **quick_event())
     return tab
 
 
-def follow(tabs: gr.Tabs, tab: StatusTab) -> None:
+def follow(context: UiContext, tabs: gr.Tabs, own: gr.Tab, tab: StatusTab) -> None:
     """Show the panel at once when its tab is chosen, and let the timer run only as long as it is."""
 
-    def chosen(event: gr.SelectData) -> list[Any]:
-        is_shown = event.value == TAB
-        return [tab.drawn() if is_shown else gr.skip(), gr.Timer(active=is_shown)]
+    def opened(request: gr.Request) -> list[Any]:
+        return [tab.drawn(context.languages.of(request)), gr.Timer(active=True)]
 
-    tabs.select(chosen, None, [tab.panel, tab.timer], **quick_event())
+    own.select(opened, None, [tab.panel, tab.timer], **quick_event())
+    for other in tabs.children:
+        if other is not own:
+            other.select(lambda: gr.Timer(active=False), None, tab.timer, **quick_event())
