@@ -11,6 +11,7 @@ import gradio as gr
 from demo.ui.context import UiContext, Waiting
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
+from demo.ui.labels import label
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
 from demo.ui.widgets import (
     SamplingControls,
@@ -48,7 +49,7 @@ def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
         inputs=[tab.picture, tab.phrase, *tab.sampling.inputs],
         result=tab.result,
         switch=tab.switch,
-        nothing_found="Nothing was found: the answer holds no box.",
+        nothing_found="ground.nothing",
     )
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, [tab.picture, tab.phrase], **quick_event())
@@ -64,11 +65,11 @@ def _layout(examples: tuple[Example, ...]) -> GroundingTab:
         with gr.Column(min_width=300):
             picture = picture_input("Picture", "ground-picture")
             phrase = gr.Textbox(
-                label="What to look for", placeholder="the dog on the left", max_lines=3, elem_id="ground-phrase"
+                label=label("ground.phrase"), placeholder=label("ground.such"), max_lines=3, elem_id="ground-phrase"
             )
-            buttons = switch("Find it", "ground")
+            buttons = switch(label("ground.find"), "ground")
         with gr.Column(min_width=300):
-            result = result_parts("ground", "The place of what you name is shown here.")
+            result = result_parts("ground", label("ground.hint"))
     shown = example_buttons(examples)
     sampling = sampling_controls()
     return GroundingTab(picture, phrase, buttons, result, sampling, shown)

@@ -17,6 +17,8 @@ from demo.ui import markup
 from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
+from demo.ui.labels import label
+from demo.ui.language import Texts
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
 from demo.ui.thinking import pending
@@ -53,19 +55,20 @@ class Switch:
         return [self.run, self.stop]
 
 
-def switch(name: str, prefix: str) -> Switch:
+def switch(name: Any, prefix: str) -> Switch:
     with gr.Row(elem_classes=["switch"]):
         return Switch(
             gr.Button(name, variant="primary", elem_id=f"{prefix}-run", scale=3),
-            gr.Button("Stop", interactive=False, elem_id=f"{prefix}-stop", scale=1),
+            gr.Button(label("looking.stop"), interactive=False, elem_id=f"{prefix}-stop", scale=1),
         )
 
 
-def result_parts(prefix: str, hint: str) -> Result:
+def result_parts(prefix: str, hint: Any) -> Result:
+    """``hint`` is the label of what is said until there is an answer."""
     text = gr.HTML(f"<p class='line hint'>{hint}</p>", elem_id=f"{prefix}-text")
     line = gr.HTML(elem_id=f"{prefix}-line")
     drawn = gr.Image(
-        label="Boxes, drawn on a copy",
+        label=label("looking.drawn"),
         show_label=False,  # it would cover what is in the picture's corner
         interactive=False,
         type="filepath",
@@ -74,7 +77,7 @@ def result_parts(prefix: str, hint: str) -> Result:
         elem_id=f"{prefix}-drawn",
     )
     table = gr.HTML(elem_id=f"{prefix}-table")
-    with gr.Accordion("The model's own words", open=False):
+    with gr.Accordion(label("looking.own"), open=False):
         raw = gr.Textbox(show_label=False, interactive=False, lines=3, buttons=["copy"], elem_id=f"{prefix}-raw")
     return Result(line, text, drawn, table, raw)
 
@@ -90,7 +93,9 @@ def wire(
     switch: Switch,
     nothing_found: str,
 ) -> None:
-    """Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
+    """``nothing_found`` is the key of what is said of an answer without a box, or empty.
+
+    Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened."""
     stops = gr.State(Stops())
     buttons = [result.line, *switch.outputs]
 
@@ -99,24 +104,25 @@ def wire(
         return [markup.line(Answer().remark, "busy"), *_pressed(True)]
 
     def answers(
-        stops: Stops, picture: str | None, text: str | None, *controls: Any
+        request: gr.Request, stops: Stops, picture: str | None, text: str | None, *controls: Any
     ) -> Generator[list[Any], None, None]:
+        say = context.languages.of(request)
         with closing(shown(ask(picture, text, controls))) as steps, stops.run() as run:
             for answer in steps if run.may_begin else ():
                 if not run.is_current:
                     break
-                yield [*_parts(answer, nothing_found), *_pressed(answer.state in ("waiting", "answering"))]
+                yield [*_parts(say, answer, nothing_found), *_pressed(answer.state in ("waiting", "answering"))]
             if run.was_stopped:  # what was on its way then may have come after the stop's own
-                line, *pressed = _stopped()
+                line, *pressed = _stopped(say)
                 yield [line, *[gr.skip()] * 4, *pressed]
 
-    def stop(stops: Stops) -> list[Any]:
+    def stop(request: gr.Request, stops: Stops) -> list[Any]:
         stops.stopped()
-        return _stopped()
+        return _stopped(context.languages.of(request))
 
-    def failed(stops: Stops) -> list[Any]:
+    def failed(request: gr.Request, stops: Stops) -> list[Any]:
         if stops.takes_report():
-            return [gr.skip()] * len(buttons) if stops.is_open else _stopped()
+            return [gr.skip()] * len(buttons) if stops.is_open else _stopped(context.languages.of(request))
         return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
 
     started = gr.on(triggers, start, stops, buttons, **quick_event())
@@ -129,15 +135,15 @@ def wire(
     switch.stop.click(stop, stops, buttons, cancels=[running], **quick_event())
 
 
-def _stopped() -> list[Any]:
-    return [markup.line("Stopped.", "remark"), *_pressed(False)]
+def _stopped(say: Texts) -> list[Any]:
+    return [markup.line(say("looking.stopped"), "remark"), *_pressed(False)]
 
 
 def _pressed(is_running: bool) -> list[Any]:
     return [gr.update(interactive=not is_running), gr.update(interactive=is_running)]
 
 
-def _parts(answer: Answer, nothing_found: str) -> list[Any]:
+def _parts(say: Texts, answer: Answer, nothing_found: str) -> list[Any]:
     """Values for `Result.outputs`."""
     thinking = pending(answer.thought) if answer.state == "answering" else ""
     kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
@@ -145,9 +151,10 @@ def _parts(answer: Answer, nothing_found: str) -> list[Any]:
     table = markup.regions_table(answer.regions, colours, answer.size) if answer.regions and answer.size else ""
     text = _text(answer, colours)
     if answer.state == "done" and not answer.regions and nothing_found:
-        text += markup.line(nothing_found, "empty")
+        text += markup.line(say(nothing_found), "empty")
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
-    return [markup.line(answer.remark or thinking, kind), text, drawn, table, answer.text]
+    remark = say.told(answer.remark) if answer.state == "failed" else answer.remark or thinking
+    return [markup.line(remark, kind), text, drawn, table, answer.text]
 
 
 def _text(answer: Answer, colours: dict[str, str]) -> str:
