@@ -9,7 +9,6 @@ from PIL import Image
 
 from demo.grounding import cogvlm, palette
 from demo.grounding.draw import _style, _tags, draw
-from demo.grounding.export import HEADERS, records, rows
 from demo.grounding.palette import COLOURS, colour_of, ink_on, luminance, rgb
 from demo.imaging import from_pil
 from demo.types import Box, Region, Size
@@ -151,15 +150,6 @@ def test_a_hundred_boxes_with_hostile_labels_are_drawn_on_a_large_picture():
     regions = [region(labels[i % 6], 20.5 * i, 14.2 * i, 20.5 * i + 500, 14.2 * i + 300) for i in range(100)]
     picture = blank(4000, 3000)
     assert changed(picture, draw(picture, regions)).any()
-
-
-def test_export_gives_pixels_fractions_and_rows():
-    regions = [region("dog", 64.04, 48, 320, 240.26)]
-    assert records(regions, Size(640, 480)) == [
-        {"label": "dog", "box": [64.0, 48, 320, 240.3], "box_normalized": [0.100063, 0.1, 0.5, 0.500542]}
-    ]
-    assert rows(regions) == [["dog", 64, 48, 320, 240]]
-    assert len(HEADERS) == len(rows(regions)[0])
 
 
 def test_the_palette_starts_over_after_its_last_colour():
