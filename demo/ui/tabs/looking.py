@@ -19,6 +19,7 @@ from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
 from demo.ui.labels import label
 from demo.ui.language import Texts
+from demo.ui.notes import line_of
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
 from demo.ui.thinking import pending
@@ -77,7 +78,7 @@ def result_parts(prefix: str, hint: Any) -> Result:
         elem_id=f"{prefix}-drawn",
     )
     table = gr.HTML(elem_id=f"{prefix}-table")
-    with gr.Accordion(label("looking.own"), open=False):
+    with gr.Accordion(label("answer.own_words"), open=False):
         raw = gr.Textbox(show_label=False, interactive=False, lines=3, buttons=["copy"], elem_id=f"{prefix}-raw")
     return Result(line, text, drawn, table, raw)
 
@@ -99,9 +100,9 @@ def wire(
     stops = gr.State(Stops())
     buttons = [result.line, *switch.outputs]
 
-    def start(stops: Stops) -> list[Any]:
+    def start(request: gr.Request, stops: Stops) -> list[Any]:
         stops.asked()
-        return [markup.line(Answer().remark, "busy"), *_pressed(True)]
+        return [markup.line(line_of(context.languages.of(request), Answer().remark), "busy"), *_pressed(True)]
 
     def answers(
         request: gr.Request, stops: Stops, picture: str | None, text: str | None, *controls: Any
@@ -121,9 +122,10 @@ def wire(
         return _stopped(context.languages.of(request))
 
     def failed(request: gr.Request, stops: Stops) -> list[Any]:
+        say = context.languages.of(request)
         if stops.takes_report():
-            return [gr.skip()] * len(buttons) if stops.is_open else _stopped(context.languages.of(request))
-        return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+            return [gr.skip()] * len(buttons) if stops.is_open else _stopped(say)
+        return [markup.line(not_taken(say, context, waiting()), "error"), *_pressed(False)]
 
     started = gr.on(triggers, start, stops, buttons, **quick_event())
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
@@ -136,7 +138,7 @@ def wire(
 
 
 def _stopped(say: Texts) -> list[Any]:
-    return [markup.line(say("looking.stopped"), "remark"), *_pressed(False)]
+    return [markup.line(say("answer.stopped"), "remark"), *_pressed(False)]
 
 
 def _pressed(is_running: bool) -> list[Any]:
@@ -145,18 +147,17 @@ def _pressed(is_running: bool) -> list[Any]:
 
 def _parts(say: Texts, answer: Answer, nothing_found: str) -> list[Any]:
     """Values for `Result.outputs`."""
-    thinking = pending(answer.thought) if answer.state == "answering" else ""
+    thinking = pending(say, answer.thought) if answer.state == "answering" else ""
     kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
     colours = colour_of(region.label for region in answer.regions)
-    table = markup.regions_table(answer.regions, colours, answer.size) if answer.regions and answer.size else ""
-    text = _text(answer, colours)
+    table = markup.regions_table(say, answer.regions, colours, answer.size) if answer.regions and answer.size else ""
+    text = _text(say, answer, colours)
     if answer.state == "done" and not answer.regions and nothing_found:
         text += markup.line(say(nothing_found), "empty")
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
-    remark = say.told(answer.remark) if answer.state == "failed" else answer.remark or thinking
-    return [markup.line(remark, kind), text, drawn, table, answer.text]
+    return [markup.line(line_of(say, answer.remark) or thinking, kind), text, drawn, table, answer.text]
 
 
-def _text(answer: Answer, colours: dict[str, str]) -> str:
-    pieces = readable(answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
+def _text(say: Texts, answer: Answer, colours: dict[str, str]) -> str:
+    pieces = readable(say, answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
     return f"<div class='answer'>{markup.answer_html(pieces, colours)}</div>" if pieces else ""
