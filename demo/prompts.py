@@ -111,7 +111,7 @@ def _message(template: str, picture: Picture, *, phrase: str = "", box: str = ""
     text, own = "", []
     for index, piece in enumerate(_HOLE.split(template)):  # what is between the holes, and in turn their names
         begin, text = len(text), text + (words[piece] if index % 2 else piece)
-        if len(text) > begin and (not index % 2 or piece == "box"):
+        if not index % 2 or piece == "box":
             own.append((begin, len(text)))
     return Message("user", text, (picture,), own=_joined(own))
 

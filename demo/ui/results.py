@@ -6,6 +6,7 @@ of a label's group, or ``r`` and the number of a row of the table.
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass, field
 
@@ -101,11 +102,12 @@ def _parts(say: Texts, answer: Answer, colours: dict[str, str]) -> str:
     """A line a phrase; one that was not found is named."""
     lines = []
     for part in answer.parts:
-        if words := _words(say, answer, part.text, part.regions, colours):
-            lines.append(f"<p>{words}</p>")
+        words = _words(say, answer, part.text, part.regions, colours)
         if part.is_done and not part.regions:
-            lines.append(markup.line(say("ground.missing", phrase=part.asked[:80]), "empty"))
-    return f"<div class='answer'>{''.join(lines)}</div>" if lines else ""
+            missing = html.escape(say("ground.missing", phrase=part.asked[:80]))
+            words = f"{words} <strong class='empty'>{missing}</strong>"
+        lines.append(f"<p>{words}</p>" if words else "")
+    return f"<div class='answer'>{''.join(lines)}</div>" if any(lines) else ""
 
 
 def _words(say: Texts, answer: Answer, text: str, regions: tuple[Region, ...], colours: dict[str, str]) -> str:

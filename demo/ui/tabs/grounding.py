@@ -115,7 +115,14 @@ def _asking(context: UiContext) -> Asking:
     prompts = context.prompts["grounding"]
     can_ask = bool(prompts.describe_region)
     tasks = [(label("ground.task.find"), "find"), (label("ground.task.region"), "region")]
-    task = gr.Radio(tasks, value="find", label=label("ground.task"), interactive=can_ask, elem_id="ground-task")
+    task = gr.Radio(
+        tasks,
+        value="find",
+        label=label("ground.task"),
+        interactive=can_ask,
+        container=False,
+        elem_id="ground-task",
+    )
     if not can_ask:
         gr.HTML(f"<p class='line remark'>{label('ground.no_region')}</p>")
     with gr.Column(elem_classes=["find"]):
