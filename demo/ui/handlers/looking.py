@@ -18,7 +18,7 @@ from functools import partial
 from demo.errors import ConfigError, InvalidInput
 from demo.grounding import dialects
 from demo.grounding.draw import draw
-from demo.grounding.geometry import clip, ordered
+from demo.grounding.geometry import clip, iou, ordered
 from demo.grounding.highlight import plain
 from demo.grounding.labels import shown
 from demo.prompts import PromptSet
@@ -31,6 +31,7 @@ from demo.ui.notes import Remark, note
 
 MAX_PHRASES = 12  # of one run
 MAX_NAME = 80  # characters of a label
+SAME = 0.8  # overlap of a box in an answer with the one that was asked about, from which it only repeats it
 
 _BETWEEN = re.compile(r"[;；\n]+")
 
@@ -78,7 +79,7 @@ def describe(
     with closing(answering(context, "grounding", (message,), sampling_of(*controls), draws=False)) as steps:
         for answer in steps:
             if answer.state in ("done", "stopped"):
-                regions = answer.regions or _called(answer, box)
+                regions = _called(answer, box)
                 drawn = _drawn(context, opened, regions) if regions else drawn
                 answer = replace(answer, regions=regions)
             yield replace(answer, drawn=drawn)
@@ -160,10 +161,13 @@ def _renamed(regions: Iterable[Region], name: str) -> tuple[Region, ...]:
 
 
 def _called(answer: Answer, box: Box) -> tuple[Region, ...]:
-    """The region by the name that its description is; none where nothing was said."""
-    name = shown(plain(answer.text, ()))[:MAX_NAME].rstrip(" .")
+    """The region by the name that its description is, unless the answer is about other boxes than that one."""
+    if any(iou(region.box, box) < SAME for region in answer.regions):
+        return answer.regions
+    name = shown(plain(answer.text, answer.regions))[:MAX_NAME].rstrip(" .")
     end = len(answer.text)
-    return (Region(name, box, None, (end, end), 0),) if name else ()
+    span = answer.regions[0].box_span if answer.regions else (end, end)
+    return (Region(name, box, None, span, 0),) if name else ()
 
 
 def _written(context: UiContext, box: Box, size: Size) -> str:

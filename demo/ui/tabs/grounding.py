@@ -1,7 +1,7 @@
 """The grounding tab: phrases in and boxes out, or a region in and words out; the boxes on a copy of the picture.
 
 Owns the tab's parts. Which of the two tasks is chosen hides the other's parts by the style sheet; a region is drawn
-over the picture by ``assets/region.js``, which keeps to the four numbers here.
+over the picture by ``assets/grounding.js``, which keeps to the four numbers here.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
 def tip_html(say: Texts) -> str:
     """What to do next to mark a region; which of the three holds is known in the browser."""
     steps = "".join(f"<span class='{step}'>{html.escape(say(f'ground.mark.{step}'))}</span>" for step in _STEPS)
-    return f"<p class='line tip' aria-live='polite'>{steps}</p>"
+    return f"<p class='line remark tip' aria-live='polite'>{steps}</p>"
 
 
 _STEPS = ("none", "half", "whole")

@@ -1,4 +1,6 @@
-// A region drawn over the picture of the grounding tab. The four numbers below the picture are what holds: this writes
+// The grounding tab in the browser: a region drawn over the picture, and a result that is brought into sight.
+//
+// The four numbers below the picture are what holds: this writes
 // them when somebody draws, and shows the rectangle that they say, however they came about. They are pixels of the
 // picture itself, whatever size it is shown at.
 {
@@ -112,6 +114,12 @@
     first = null;
     show();
   }, true);
+  // Where the result is below what asks for it, as on a phone.
+  document.addEventListener("click", event => {
+    if (event.target.closest?.("#ground-run, #ground-ask"))
+      document.querySelector("#grounding .stage").scrollIntoView({block: "nearest"});
+  });
+
   addEventListener("resize", show);
   new ResizeObserver(show).observe(document.documentElement);
 }
