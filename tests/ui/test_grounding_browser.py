@@ -172,8 +172,6 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     turned = Image.Exif()
     turned[0x0112] = 6  # a quarter turn: 3000 x 2000 pixels are seen as 2000 x 3000
     give(tab, write(tmp_path, "turned.jpg", file_of(scene(3000, 2000), "JPEG", exif=turned)))
-    drag(tab, (0.2, 0.2), (0.9, 0.6))
-    expect(tab.locator("#ground-picture .marked")).to_be_hidden()  # nothing is drawn while phrases are looked for
     tab.get_by_label("Ask about a region").check()
     tip = tab.locator("#ground-tip")
     expect(tip).to_contain_text("Drag a rectangle")
@@ -184,6 +182,10 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     mark = tab.locator("#ground-picture .marked").bounding_box()
     x0, y0 = on_picture(tab, 0.2, 0.2)
     x1, y1 = on_picture(tab, 0.9, 0.6)
+    tab.get_by_label("Find things").check()
+    expect(tab.locator("#ground-picture .marked")).to_be_hidden()
+    tab.get_by_label("Ask about a region").check()
+    expect(tab.locator("#ground-picture .marked")).to_be_visible()
     seen = [mark["x"], mark["y"], mark["x"] + mark["width"], mark["y"] + mark["height"]]
     assert seen == pytest.approx([x0, y0, x1, y1], abs=4)
     tab.mouse.click(*on_picture(tab, 0.5, 0.5))  # two taps
