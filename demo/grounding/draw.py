@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from demo.grounding.letters import Letters
 from demo.grounding.palette import colour_of, ink_on, rgb
-from demo.grounding.tags import Font, Place, Rect, Tag, font_of, free_places, tag_of
+from demo.grounding.tags import Place, Rect, Tag, free_places, tag_of
 from demo.imaging import to_pil
 from demo.types import Box, Picture, Region, Size
 
@@ -123,8 +124,8 @@ def _corners(side: int, line: int) -> Image.Image:
 
 def _tags(image: Image.Image, regions: Sequence[Region], colours: Mapping[str, str], style: Style) -> None:
     """The labels; one that has to stand apart from its box is tied to it by a line."""
-    font = font_of(style.font)
-    tags = [tag_of(region.label, font, style.font, image.size) for region in regions]
+    letters = Letters(style.font)
+    tags = [tag_of(region.label, letters, image.size) for region in regions]
     boxes = [_around(region.box, style, image.size) for region in regions]
     places = free_places(tags, boxes, image.size)
     pen = ImageDraw.Draw(image)
@@ -133,13 +134,13 @@ def _tags(image: Image.Image, regions: Sequence[Region], colours: Mapping[str, s
             _tie(pen, place.rect, box, colours[region.label], style)
     for region, tag, place in zip(regions, tags, places, strict=True):
         if tag and place:
-            _tag(pen, tag, place, colours[region.label], font, style)
+            _tag(pen, tag, place, colours[region.label], style)
 
 
-def _tag(pen: ImageDraw.ImageDraw, tag: Tag, place: Place, colour: str, font: Font, style: Style) -> None:
+def _tag(pen: ImageDraw.ImageDraw, tag: Tag, place: Place, colour: str, style: Style) -> None:
     x0, y0, x1, y1 = place.rect
     pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), style.radius, fill=colour)
-    pen.text((x0 + tag.pad, (y0 + y1) / 2), tag.text, fill=ink_on(colour), font=font, anchor="lm")
+    pen.text((x0 + tag.pad, (y0 + y1) / 2), tag.text, fill=ink_on(colour), font=tag.font, anchor="lm")
 
 
 def _tie(pen: ImageDraw.ImageDraw, tag: Rect, box: Rect, colour: str, style: Style) -> None:

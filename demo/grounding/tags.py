@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from PIL import ImageFont
+from demo.grounding.letters import Font, Letters
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in whole pixels, the last ones outside
 
 WIDEST = 0.6  # of the picture's width, where that leaves room for words
@@ -19,9 +18,10 @@ LETTERS = 16  # that are always given room
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A label to be placed: its text, cut to fit, and the size of its filled background."""
+    """A label to be placed: its text, cut to fit, in which font, and the size of its filled background."""
 
     text: str
+    font: Font
     width: int
     height: int
     pad: int
@@ -35,18 +35,17 @@ class Place:
     is_apart: bool
 
 
-def font_of(height: int) -> Font:
-    return ImageFont.load_default(height)
-
-
-def tag_of(label: str, font: Font, height: int, within: tuple[int, int]) -> Tag | None:
-    """None where there are no words, or no room for one letter."""
+def tag_of(label: str, letters: Letters, within: tuple[int, int]) -> Tag | None:
+    """None where there are no words, none that a font could write, or no room for one letter."""
+    height, font = letters.height, letters.font_for(label)
+    if font is None:
+        return None
     pad = max(2, height // 3)
     tall = round(height * 1.5)
     text = _cut(label, font, min(within[0] - 2 * pad, max(round(WIDEST * within[0]), LETTERS * height)))
     if not text or tall > within[1]:
         return None
-    return Tag(text, round(font.getlength(text)) + 2 * pad, tall, pad)
+    return Tag(text, font, round(font.getlength(text)) + 2 * pad, tall, pad)
 
 
 def free_places(tags: Sequence[Tag | None], boxes: Sequence[Rect], within: tuple[int, int]) -> list[Place | None]:

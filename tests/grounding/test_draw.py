@@ -10,8 +10,9 @@ from PIL import Image
 
 from demo.grounding import cogvlm, palette
 from demo.grounding.draw import _around, _style, draw
+from demo.grounding.letters import Letters
 from demo.grounding.palette import COLOURS, colour_of, ink_on, luminance, rgb
-from demo.grounding.tags import font_of, free_places, tag_of
+from demo.grounding.tags import free_places, tag_of
 from demo.imaging import from_pil
 from demo.types import Box, Region, Size
 
@@ -88,7 +89,7 @@ def test_a_tag_is_drawn_for_a_label_and_none_without():
 def placed(size, regions):
     """The tags' rectangles, as they are drawn."""
     style = _style(Size(*size), len(regions))
-    tags = [tag_of(one.label, font_of(style.font), style.font, size) for one in regions]
+    tags = [tag_of(one.label, Letters(style.font), size) for one in regions]
     places = free_places(tags, [_around(one.box, style, size) for one in regions], size)
     drawn = draw(blank(*size), regions, colours={one.label: "#112233" for one in regions})
     for place in filter(None, places):
@@ -143,7 +144,7 @@ def test_a_label_that_stands_apart_is_tied_to_its_box_by_a_line():
     regions = [region(f"name {index}", 300, 200, 310, 210) for index in range(20)]
     colours = {one.label: f"#{index + 1:02x}0000" for index, one in enumerate(regions)}
     style = _style(Size(640, 480), 20)
-    tags = [tag_of(one.label, font_of(style.font), style.font, (640, 480)) for one in regions]
+    tags = [tag_of(one.label, Letters(style.font), (640, 480)) for one in regions]
     places = free_places(tags, [_around(one.box, style, (640, 480)) for one in regions], (640, 480))
     apart = [index for index, place in enumerate(places) if place.is_apart]
     assert apart
@@ -164,6 +165,25 @@ def test_a_tag_with_no_room_above_its_box_goes_below_before_it_hides_what_is_ins
 def test_labels_can_be_read_on_a_phone(size):
     shown = min(1, 360 / size[0])  # a phone's page shrinks the picture to its own width
     assert _style(Size(*size)).font * shown >= 10.5
+
+
+def test_labels_are_written_in_a_font_that_has_their_letters_or_not_at_all(monkeypatch):
+    plain = Letters(30).font_for("dog")
+    monkeypatch.setattr("demo.grounding.letters._SYSTEM", ())
+    assert Letters(30).font_for("dog 1").getname() == plain.getname()
+    assert Letters(30).font_for("caf\u00e9").getname() == plain.getname()  # most of it
+    assert Letters(30).font_for("\u7ea2\u8272\u7684\u72d7") is None
+    assert tag_of("\u72d7", Letters(30), (600, 400)) is None
+
+
+def test_chinese_labels_are_written_where_the_system_has_a_font_for_them():
+    font = Letters(30).font_for("\u7ea2\u8272\u7684\u72d7")
+    if font is None:
+        pytest.skip("no font of this system knows Chinese")
+    assert bytes(font.getmask("\u7ea2")) != bytes(font.getmask("\u72d7"))
+    picture = blank(600, 400)
+    bare = changed(picture, draw(picture, [region("", 200, 200, 400, 300)])).sum()
+    assert changed(picture, draw(picture, [region("\u7ea2\u8272\u7684\u72d7", 200, 200, 400, 300)])).sum() > bare + 300
 
 
 def test_a_label_wider_than_the_picture_is_cut_to_fit():
