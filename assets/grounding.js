@@ -42,6 +42,7 @@
     if (!frame) {
       frame = home.appendChild(document.createElement("div"));
       frame.className = "marked";
+      new ResizeObserver(() => requestAnimationFrame(show)).observe(home); // hidden tabs have no size
     }
     const [x0, y0, x1, y1] = fields().map(field => Number(field?.value));
     const isWhole = x0 !== x1 && y0 !== y1;

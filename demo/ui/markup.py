@@ -53,11 +53,11 @@ def answer_html(segments: Segments, colours: Mapping[str, str], groups: Mapping[
 
 
 def regions_table(
-    say: Texts, regions: Sequence[Region], colours: Mapping[str, str], size: Size, *, can_choose: bool = False
+    say: Texts, regions: Sequence[Region], colours: Mapping[str, str], size: Size, *, pick: str = ""
 ) -> str:
-    """The boxes in whole pixels of the picture, each with the colour it is drawn in; each a button where one can be
-    chosen."""
-    rows = "".join(_row(say, region, colours, index if can_choose else None) for index, region in enumerate(regions))
+    """The boxes in whole pixels of the picture, each with the colour it is drawn in; each a button where ``pick`` says
+    what pressing it does."""
+    rows = "".join(_row(say, region, colours, number, pick) for number, region in enumerate(regions))
     head = "".join(f"<th scope='col'>{name}</th>" for name in (say("boxes.what"), "x0", "y0", "x1", "y1"))
     caption = say("boxes.pixels", width=size.width, height=size.height)
     return (
@@ -93,17 +93,16 @@ def line(text: str, kind: str) -> str:
     return f"<p class='line {kind}'{role}>{html.escape(text)}</p>" if text else ""
 
 
-def _row(say: Texts, region: Region, colours: Mapping[str, str], number: int | None) -> str:
+def _row(say: Texts, region: Region, colours: Mapping[str, str], number: int, pick: str) -> str:
     corners = [str(round(value)) for value in (region.box.x0, region.box.y0, region.box.x1, region.box.y1)]
     cells = "".join(f"<td>{value}</td>" for value in corners)
     swatch = f"<span class='swatch' style='--thing:{_colour(colours, region.label)}'></span>"
     name = swatch + html.escape(region.label or say("boxes.unnamed"))
-    if number is not None:
-        title = html.escape(say("looking.pick"), quote=True)
+    if pick:
         box = ",".join(corners)
         name = (
             f"<button type='button' class='pick' data-only='r{number}' data-box='{box}' aria-pressed='false' "
-            f"title='{title}'>{name}</button>"
+            f"title='{html.escape(pick)}'>{name}</button>"
         )
     return f"<tr><th scope='row'>{name}</th>{cells}</tr>"
 

@@ -43,16 +43,18 @@ class View:
     parsed: str
 
 
-def view(say: Texts, answer: Answer, nothing_found: str = "") -> View:
-    """``nothing_found`` is the key of what is said of an answer that is done and has no box."""
+def view(say: Texts, answer: Answer, nothing_found: str = "", pick: str = "looking.pick") -> View:
+    """``nothing_found`` is the key of what is said of an answer that is done and has no box, ``pick`` that of what
+    pressing a row of the table does."""
     thinking = pending(say, answer.thought) if answer.state == "answering" else ""
     kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
     colours = colour_of(region.label for region in answer.regions)
     table, boxes = "", ""
     if answer.regions and answer.size:
-        can_choose = not _grows(answer)  # a button would be another one at each step
-        table = markup.regions_table(say, answer.regions, colours, answer.size, can_choose=can_choose)
-        boxes = parsed(answer.regions, answer.size) if can_choose else ""
+        is_whole = not _grows(answer)  # until then a button would be another one at each step
+        title = say(pick) if is_whole else ""
+        table = markup.regions_table(say, answer.regions, colours, answer.size, pick=title)
+        boxes = parsed(answer.regions, answer.size) if is_whole else ""
     text = _parts(say, answer, colours) if answer.parts else _text(say, answer, colours, nothing_found)
     return View(markup.line(line_of(say, answer.remark) or thinking, kind), text, table, boxes)
 

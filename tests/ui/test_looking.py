@@ -2,11 +2,12 @@
 
 import json
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from page_kit import file_of, scene, write
+from page_kit import file_of, scene, until, write
 from PIL import Image
 from wording import SAY
 
@@ -94,6 +95,17 @@ def test_a_failure_keeps_what_the_phrases_before_it_found(make, path, tmp_path):
     assert steps[-1].state == "failed"
     assert [region.label for region in steps[-1].regions][:1] == ["a"]
     assert steps[-1].drawn is not None
+
+
+def test_leaving_in_the_middle_of_the_second_phrase_stops_the_model_and_the_third_is_never_asked(make, path, tmp_path):
+    journal = tmp_path / "journal"
+    context = make(token_s=0.05, journal=journal)
+    with closing(looking.ground(context, path, f"a; {'very ' * 200}; c")) as steps:
+        next(step for step in steps if len(step.parts) == 2 and step.parts[1].text)
+    assert until(lambda: journal.read_text().count("end") == 2)
+    assert until(lambda: context.engine.snapshot().replicas[0].state == "idle")
+    assert journal.read_text().count("begin") == 2
+    assert int(journal.read_text().split()[-1]) < 100  # of the 200 words
 
 
 def test_too_many_phrases_and_no_picture_are_refused(make, path):

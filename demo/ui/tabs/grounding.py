@@ -79,6 +79,7 @@ def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
         result=tab.result,
         switch=tab.switch,
         nothing_found="",  # said of each phrase by its name
+        pick="ground.pick" if context.prompts["grounding"].describe_region else "looking.pick",
     )
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, [tab.picture, asking.phrase, asking.task], **quick_event())

@@ -121,10 +121,20 @@ def _own_words(prefix: str) -> tuple[gr.Textbox, gr.Textbox]:
     with gr.Accordion(label("answer.own_words"), open=False), gr.Row(elem_classes=["own"]):
         return (
             gr.Textbox(
-                label=label("looking.raw"), interactive=False, lines=3, buttons=["copy"], elem_id=f"{prefix}-raw"
+                label=label("looking.raw"),
+                interactive=False,
+                lines=3,
+                max_lines=12,
+                buttons=["copy"],
+                elem_id=f"{prefix}-raw",
             ),
             gr.Textbox(
-                label=label("looking.parsed"), interactive=False, lines=3, buttons=["copy"], elem_id=f"{prefix}-parsed"
+                label=label("looking.parsed"),
+                interactive=False,
+                lines=3,
+                max_lines=12,
+                buttons=["copy"],
+                elem_id=f"{prefix}-parsed",
             ),
         )
 
@@ -149,8 +159,10 @@ def wire(
     switch: Switch,
     nothing_found: str,
     also: Sequence[Any] = (),
+    pick: str = "looking.pick",
 ) -> None:
-    """``nothing_found`` is the key of what is said of an answer without a box, or empty; ``also`` are further inputs.
+    """``nothing_found`` is the key of what is said of an answer without a box, or empty; ``also`` are further inputs;
+    ``pick`` is the key of what pressing a row of the table does.
 
     Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened.
     """
@@ -172,7 +184,7 @@ def wire(
                 if not run.is_current:
                     break
                 is_open = answer.state in ("waiting", "answering")
-                yield [*_values(context, say, answer, picture, result, nothing_found), *pressed(is_open)]
+                yield [*_values(context, say, answer, picture, result, nothing_found, pick), *pressed(is_open)]
             if run.was_stopped:  # what was on its way then may have come after the stop's own
                 line, *after = stopped(say)
                 yield [line, *[gr.skip()] * (len(result.outputs) - 1), *after]
@@ -217,10 +229,10 @@ def _wire_choice(context: UiContext, result: Result) -> None:
 
 
 def _values(
-    context: UiContext, say: Texts, answer: Answer, picture: str | None, result: Result, nothing_found: str
+    context: UiContext, say: Texts, answer: Answer, picture: str | None, result: Result, nothing_found: str, pick: str
 ) -> list[Any]:
     """For `Result.outputs`."""
-    view = results.view(say, answer, nothing_found)
+    view = results.view(say, answer, nothing_found, pick)
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
     exports = results.files(context, answer, picture) if result.downloads else Exports()
     downloads = [gr.update(value=file, interactive=file is not None) for file in exports.files[: len(result.downloads)]]
