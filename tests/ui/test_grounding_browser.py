@@ -166,9 +166,8 @@ def test_what_was_found_is_shown_raw_and_parsed_and_can_be_taken_away(visit, tmp
     assert left["x"] < right["x"]
 
 
-@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
-def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is(visit, tmp_path, viewport):
-    tab = visit(viewport=viewport)
+def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is(visit, tmp_path):
+    tab = visit()
     turned = Image.Exif()
     turned[0x0112] = 6  # a quarter turn: 3000 x 2000 pixels are seen as 2000 x 3000
     give(tab, write(tmp_path, "turned.jpg", file_of(scene(3000, 2000), "JPEG", exif=turned)))
@@ -196,7 +195,6 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     tab.locator(FIELDS[0]).fill("0")  # the keyboard's way
     wide = tab.locator("#ground-picture .marked").bounding_box()["width"]
     assert wide == pytest.approx(on_picture(tab, 0.5, 0)[0] - on_picture(tab, 0, 0)[0], abs=4)
-    assert not tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     tab.locator("#ground-ask").click()
     is_done(tab)
     expect(tab.locator("#ground-text")).to_contain_text("a picture of 2000 x 3000 pixels")
@@ -218,6 +216,9 @@ def test_a_region_is_tapped_on_a_touch_screen(visit, tmp_path):
     expect(tab.locator("#ground-tip")).to_contain_text("请再点对角的位置")
     tab.touchscreen.tap(*on_picture(tab, 0.75, 0.5))
     assert region(tab) == pytest.approx([300, 225, 900, 450], abs=8)
+    mark = tab.locator("#ground-picture .marked").bounding_box()
+    assert [mark["x"], mark["y"]] == pytest.approx(on_picture(tab, 0.25, 0.25), abs=4)
+    assert not tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     tab.locator("#ground-ask").click()
     is_done(tab)
     expect(tab.locator("#ground-as-coco")).to_be_enabled()
@@ -239,9 +240,9 @@ def test_nothing_moves_while_answers_are_written_and_drawn(visit, tmp_path, view
     expect(tab.locator("#ground-drawn img")).to_be_in_viewport()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_result_is_no_obstacle_for_anyone(visit, tmp_path, scheme):
-    tab = visit("zh", color_scheme=scheme)
+def test_a_result_is_no_obstacle_for_anyone(visit, tmp_path):
+    """In the dark here; in the light in the first journey."""
+    tab = visit("zh", color_scheme="dark")
     give(tab, write(tmp_path, "scene.png", file_of(scene())))
     find(tab, f"the {'very ' * 80}big dog; the cat")
     is_done(tab)
