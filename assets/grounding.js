@@ -109,6 +109,8 @@
 
   document.addEventListener("input", event => event.target.closest?.("#grounding") && requestAnimationFrame(show));
   document.addEventListener("load", event => {
+    const button = event.target.closest?.(":is(#ground-drawn, #caption-drawn) button:not([aria-label])");
+    if (button) button.ariaLabel = PAGE.picture; // gradio gives it no name
     if (event.target !== image()) return;
     if (source && source !== event.target.src) write([0, 0, 0, 0]); // it was a region of another picture
     source = event.target.src;

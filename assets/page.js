@@ -5,7 +5,7 @@ Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
 
 // Names for controls that gradio leaves without one, for those who hear the page.
 {
-  const nameless = ":is(#conversation, #ground-drawn, #caption-drawn) button:not([aria-label]):has(img)";
+  const nameless = "#conversation button:not([aria-label]):has(img)";
   let isDue = false;
   new MutationObserver(() => {
     if (isDue) return;
