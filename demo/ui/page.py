@@ -49,6 +49,7 @@ def blocks_of(context: UiContext) -> Mapping[str, Draw]:
     return {
         "title": title_html,
         "about": partial(about_html, specs=context.specs, offers=context.offers),
+        "tip": grounding.tip_html,
     }
 
 
