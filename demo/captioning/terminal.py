@@ -18,6 +18,7 @@ from demo.captioning.captioner import Captioner, Wishes
 from demo.captioning.folder import JOURNAL, ResultFolder, Todo
 from demo.captioning.journal import Entry, Journal, entry_of
 from demo.captioning.progress import Progress
+from demo.captioning.room import Room
 from demo.captioning.work import Result, work
 from demo.captioning.worklist import Item, WorkList, endings, work_list
 from demo.catalog import ModelSpec
@@ -79,7 +80,8 @@ def _folder(task: Caption, items: Sequence[Item], wishes: Wishes, spec: ModelSpe
 
 def _work(asker: Asker, wishes: Wishes, items: Sequence[Item], folder: ResultFolder | None, shown: _Shown) -> None:
     captioner = Captioner(asker.manager, asker.spec, asker.prompts, wishes)
-    with closing(work(items, captioner, places=asker.manager.capacity)) as results:
+    room = Room(asker.manager.capacity)
+    with closing(work(items, captioner, room=room)) as results:
         for result in results:
             if result is None:
                 shown.tick(asker)
