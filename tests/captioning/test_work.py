@@ -144,7 +144,9 @@ def test_where_memory_runs_out_fewer_are_asked_at_a_time_and_none_is_lost(folder
     journal, room = tmp_path / "journal", Room(4)
     asker = captioner(slots=4, most_at_once=2, token_s=0.01, journal=journal)
     found = results(work_list([folder, folder / "broken.png"]).items, asker, room=room)
-    assert sorted(result.item.name.name for result in found if result.caption) == [f"p{number}.png" for number in range(6)]
+    assert sorted(result.item.name.name for result in found if result.caption) == [
+        f"p{number}.png" for number in range(6)
+    ]
     assert [result.item.name.name for result in found if result.error] == ["broken.png"]
     assert (room.limit, room.is_short) == (2, True)
     open_, most = 0, []
