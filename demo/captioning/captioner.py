@@ -120,8 +120,10 @@ class Captioner:
 
 
 def _cut_off(answer: _Answer) -> str:
-    thinking = " while it was still thinking" if answer.is_thinking else ""
-    return f"cut off after {answer.usage.completion_tokens} tokens{thinking}"
+    count = answer.usage.completion_tokens
+    if answer.is_thinking:
+        return f"cut off after {count} tokens while it was still thinking"
+    return f"cut off after {count} tokens"
 
 
 @dataclass(frozen=True, slots=True)

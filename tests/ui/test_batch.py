@@ -74,7 +74,7 @@ def test_no_path_of_the_server_is_shown_or_given_away(make):
     with zipfile.ZipFile(batch.results(context, job)) as made:
         given = b"".join(made.read(name) for name in made.namelist()).decode()
     assert str(context.store.folder) not in table + given + str(job.progress)
-    assert "data:image/jpeg;base64," in table
+    assert "data:image/webp;base64," in table
 
 
 def test_an_instruction_reaches_the_model(make):
@@ -199,7 +199,7 @@ def test_what_would_befall_every_picture_pauses_the_job_and_says_so(make):
     job = batch.begin(context, uploads(context, 2), "short")
     turned(context, job)
     assert job.phase == "paused"
-    assert "not to load" in job.error
+    assert "not to load" in job.error.said(SAY)
     assert len(job.left) == 2
 
 

@@ -6,15 +6,20 @@ Owns which prompt is sent and the order of checks. The picture is named by the p
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
+from demo.captioning.captioner import Wishes
 from demo.errors import ConfigError, InvalidInput
+from demo.grounding.highlight import plain
 from demo.prompts import PromptSet
-from demo.types import Message, Picture, Role
+from demo.types import Message, Picture, Region, Role
 from demo.ui.context import UiContext
 from demo.ui.handlers.answering import Answer, answering
 from demo.ui.handlers.chat import checked_question
 from demo.ui.handlers.sampling import Controls, sampling_of
+from demo.ui.handlers.wishes import caption_prompts, wishes_of
 
 
 def ground(
@@ -27,12 +32,38 @@ def ground(
 
 
 def caption(
-    context: UiContext, picture: str | None, style: str | None, controls: Controls = ()
+    context: UiContext,
+    picture: str | None,
+    style: str | None,
+    controls: Controls = (),
+    *,
+    instruction: str | None = "",
+    prefix: str | None = "",
+    suffix: str | None = "",
+    words: int | None = 0,
 ) -> Generator[Answer, None, None]:
     """Describe the picture in one of the styles its model has a prompt for. Raises the family's errors."""
-    prompts = _prompts_for(context, "captioning")
-    prompts.ask_caption(style or "")  # an unknown style is refused before the picture is opened
-    yield from _look(context, "captioning", picture, partial(prompts.caption_of, style or ""), controls)
+    prompts = caption_prompts(context)
+    wishes = wishes_of(context, style, instruction, prefix, suffix, words)
+    with closing(_look(context, "captioning", picture, partial(wishes.message, prompts), controls)) as answers:
+        for answer in answers:
+            yield _between(wishes, answer)
+
+
+def _between(wishes: Wishes, answer: Answer) -> Answer:
+    """The answer after the prefix and, once it is whole, before the suffix; boxes without words are left alone."""
+    if not plain(answer.text, answer.regions).strip():
+        return answer
+    suffix = wishes.suffix if answer.state == "done" else ""
+    moved = tuple(_moved(region, len(wishes.prefix)) for region in answer.regions)
+    return replace(answer, text=wishes.prefix + answer.text + suffix, regions=moved)
+
+
+def _moved(region: Region, by: int) -> Region:
+    """The same region in a text that has so many characters more before it."""
+    (begin, end), words = region.box_span, region.label_span
+    label_span = None if words is None else (words[0] + by, words[1] + by)
+    return replace(region, label_span=label_span, box_span=(begin + by, end + by))
 
 
 def _look(
