@@ -64,7 +64,9 @@ def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]]
         return ""
     body = "".join(_caption_row(say, *row) for row in rows)
     more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
-    return f"<table class='captions'>{more}<tbody>{body}</tbody></table>"
+    # An element with a name for each number: gradio else puts new texts into old rows, which then change their heights.
+    name = f"captions-{len(rows) + num_more}"
+    return f"<{name}><table class='captions'>{more}<tbody>{body}</tbody></table></{name}>"
 
 
 def _caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:

@@ -82,7 +82,15 @@ def _layout(context: UiContext) -> BatchPart:
 def _results() -> tuple[gr.HTML, gr.HTML, gr.Dropdown, gr.DownloadButton]:
     line = gr.HTML(jobs.NOTHING, elem_id="batch-line")
     looks = [(label("batch.table"), "table"), (label("batch.gallery"), "gallery")]
-    gr.Radio(looks, value="table", label=label("batch.look"), elem_id="batch-look")
+    gr.Radio(
+        looks,
+        value="table",
+        label=label("batch.look"),
+        show_label=False,
+        container=False,
+        interactive=True,
+        elem_id="batch-look",
+    )
     hint = f"<p class='line hint'>{label('batch.hint')}</p>"
     table = gr.HTML(hint, elem_id="batch-table", js_on_load=_REACHABLE)
     with gr.Row(elem_id="batch-results"):
