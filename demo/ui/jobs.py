@@ -37,6 +37,8 @@ def refusal_html(say: Texts, error: str) -> str:
 
 
 def captions_html(say: Texts, batch: Batch) -> str:
+    if not batch.rows:
+        return f"<p class='line hint'>{html.escape(say('batch.hint'))}</p>"
     rows = [(row.name, row.text, row.note, row.is_error, row.preview) for row in batch.rows]
     return markup.captions_table(say, rows, len(batch.entries) - len(rows))
 

@@ -46,7 +46,8 @@ class BatchPart:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.line, self.table, self.start, self.pause, self.stop, self.download]
+        """What tells of the job, then the buttons."""
+        return [self.line, self.table, self.download, self.start, self.pause, self.stop]
 
 
 def build(context: UiContext, waiting: Waiting, sampling: SamplingControls) -> BatchPart:
@@ -141,6 +142,8 @@ def _wire(part: BatchPart, context: UiContext, waiting: Waiting, sampling: Sampl
             batch.resume()
             return [turn + 1, *_view(say, context, batch)]
         batch.pause()
+        if batch.at_work.locked():  # the turn tells how it goes, and what it says last may come before this
+            return [turn, *nothing[:3], *_buttons(say, batch)]
         return [turn, *_view(say, context, batch)]
 
     def stop(request: gr.Request, batch: Batch | None) -> list[Any]:
@@ -181,14 +184,16 @@ def _wire_download(part: BatchPart, context: UiContext) -> None:
 
 def _view(say: Texts, context: UiContext, batch: Batch) -> list[Any]:
     """Values for `BatchPart.outputs`."""
+    shown = [jobs.job_html(say, batch), jobs.captions_html(say, batch), _download(context, batch)]
+    return [*shown, *_buttons(say, batch)]
+
+
+def _buttons(say: Texts, batch: Batch) -> list[Any]:
     is_open = batch.phase in ("running", "paused")
     return [
-        jobs.job_html(say, batch),
-        jobs.captions_html(say, batch),
         gr.update(interactive=not is_open),
         gr.update(interactive=is_open, value=say("batch.go_on" if batch.phase == "paused" else "batch.pause")),
         gr.update(interactive=is_open),
-        _download(context, batch),
     ]
 
 

@@ -7,7 +7,7 @@ would not heed cannot be used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,8 @@ def wishes_part(context: UiContext, prefix: str, *, is_folded: bool) -> WishesPa
     names = style_names(styles(context))
     choices = [(name, style) for style, name in names.items()]
     style = gr.Radio(choices, value=choices[0][1], label=label("caption.style"), elem_id=f"{prefix}-style")
-    fold: AbstractContextManager[Any] = gr.Accordion(label("caption.more"), open=False) if is_folded else nullcontext()
-    with fold:
+    more = gr.Accordion(label("caption.more"), open=False, elem_id=f"{prefix}-more") if is_folded else nullcontext()
+    with more:
         return _rest(style, is_heeded=follows_wishes(context.specs["captioning"], context.prompts["captioning"]))
 
 
