@@ -417,3 +417,12 @@ def test_a_shortage_of_memory_costs_no_caption_and_is_told(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert len(finished.stdout.splitlines()) == 6
     assert "memory ran out; from now on at most" in finished.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_trace():
+    command = [sys.executable, "launch.py", "chat", "-q", "hi", "--model", "fake?token_s=0.05"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+        assert ran.stdout.read(1)
+        ran.stdout.close()
+        assert ran.wait(30) == 1
+        assert b"Traceback" not in ran.stderr.read()
