@@ -46,7 +46,7 @@ def archive(count):
 
 def give(tab, *files):
     tab.locator("#batch-files input[type=file]").set_input_files(list(files))
-    expect(tab.locator("#batch-files")).to_contain_text(re.compile(r"\d [KM]?B"), timeout=30_000)
+    expect(tab.locator("#batch-files")).to_contain_text(re.compile(r"\d\s[KM]?B"), timeout=30_000)
     tab.click("#batch-start")
 
 
