@@ -66,20 +66,24 @@ def regions_table(
 
 
 def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
-    """Names, captions or reasons, notes, whether it is a reason, and small JPEGs, the newest first."""
+    """Names, captions or reasons, notes, whether it is a reason, and small WebPs, the newest first."""
     if not rows:
         return ""
-    body = "".join(_caption_row(*row) for row in rows)
+    body = "".join(_caption_row(say, *row) for row in rows)
     more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
-    return f"<table class='captions'>{more}<tbody>{body}</tbody></table>"
+    # An element with a name for each number: gradio else puts new texts into old rows, which then change their heights.
+    name = f"captions-{len(rows) + num_more}"
+    return f"<{name}><table class='captions'>{more}<tbody>{body}</tbody></table></{name}>"
 
 
-def _caption_row(name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
-    source = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}"
-    image = f"<img alt='' src='{source}'>" if preview else ""
-    words = f"<p class='{'failure' if is_error else 'words'}'>{html.escape(text)}</p>"
-    remark = f"<p class='remark'>{html.escape(note)}</p>" if note else ""
-    return f"<tr><td>{image}</td><td><p class='name'>{html.escape(name)}</p>{words}{remark}</td></tr>"
+def _caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
+    source = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
+    image = f"<img alt='' decoding='sync' src='{source}'>" if preview else ""  # at once: it comes again with each row
+    words = html.escape(say.told(text) if is_error else text)
+    notes = "; ".join(say.told(part) for part in note.split("; "))
+    remark = f"<p class='remark'>{html.escape(notes)}</p>" if note else ""
+    told = f"<p class='name'>{html.escape(name)}</p><p class='{'failure' if is_error else 'words'}'>{words}</p>{remark}"
+    return f"<tr><td>{image}</td><td>{told}</td></tr>"
 
 
 def own_words(say: Texts, text: str) -> str:

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from demo.captioning.captioner import Wishes
 from demo.errors import ConfigError, InvalidInput
 from demo.grounding import dialects
 from demo.grounding.draw import draw
@@ -27,6 +28,7 @@ from demo.ui.context import UiContext
 from demo.ui.handlers.answering import Answer, Part, answering
 from demo.ui.handlers.chat import checked_question
 from demo.ui.handlers.sampling import Controls, sampling_of
+from demo.ui.handlers.wishes import caption_prompts, wishes_of
 from demo.ui.notes import Remark, note
 
 MAX_PHRASES = 12  # of one run
@@ -96,12 +98,31 @@ def region_of(corners: Sequence[object], size: Size) -> Box:
 
 
 def caption(
-    context: UiContext, picture: str | None, style: str | None, controls: Controls = ()
+    context: UiContext,
+    picture: str | None,
+    style: str | None,
+    controls: Controls = (),
+    *,
+    instruction: str | None = "",
+    prefix: str | None = "",
+    suffix: str | None = "",
+    words: int | None = 0,
 ) -> Generator[Answer, None, None]:
     """Describe the picture in one of the styles its model has a prompt for. Raises the family's errors."""
-    prompts = _prompts_for(context, "captioning")
-    prompts.ask_caption(style or "")  # an unknown style is refused before the picture is opened
-    yield from _look(context, "captioning", picture, partial(prompts.caption_of, style or ""), controls)
+    prompts = caption_prompts(context)
+    wishes = wishes_of(context, style, instruction, prefix, suffix, words)
+    with closing(_look(context, "captioning", picture, partial(wishes.message, prompts), controls)) as answers:
+        for answer in answers:
+            yield _between(wishes, answer)
+
+
+def _between(wishes: Wishes, answer: Answer) -> Answer:
+    """The answer after the prefix and, once it is whole, before the suffix; boxes without words are left alone."""
+    if not plain(answer.text, answer.regions).strip():
+        return answer
+    suffix = wishes.suffix if answer.state == "done" else ""
+    moved = tuple(_moved(region, len(wishes.prefix)) for region in answer.regions)
+    return replace(answer, text=wishes.prefix + answer.text + suffix, regions=moved)
 
 
 def _found(
