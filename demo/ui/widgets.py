@@ -156,7 +156,7 @@ def example_buttons(examples: Sequence[Example], names: Mapping[str, str] = _NO_
     """One button an example, with its picture and its text or the text's name; an empty list where there are none."""
     if not examples:
         return []
-    gr.HTML(f"<p class='line examples-title'>{label('examples.title')}</p>")
+    gr.HTML(f"<p class='line examples-title'>{label('examples.title')}</p>", elem_classes=["examples-head"])
     with gr.Row(elem_classes=["examples"]):
         return [
             gr.Button(names.get(example.text, example.text), icon=example.picture, size="sm", elem_classes=["example"])

@@ -74,14 +74,14 @@ def _filler(context: UiContext, example: Example) -> Any:
 
 
 def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...]) -> CaptioningTab:
-    with gr.Row(elem_classes=["sides"]):
+    with gr.Row(elem_classes=["sides"], elem_id="captioning"):
         with gr.Column(min_width=300):
             picture = picture_input("caption-picture")
             wishes = wishes_part(context, "caption", is_folded=True)
             buttons = switch(label("caption.run"), "caption")
+            shown = example_buttons(examples, style_names(styles(context)))
+            sampling = sampling_controls()
         with gr.Column(min_width=300):
             result = result_parts("caption", label("caption.hint"))
-    shown = example_buttons(examples, style_names(styles(context)))
-    sampling = sampling_controls()
     many = batch.build(context, waiting, sampling)
     return CaptioningTab(picture, wishes, buttons, result, sampling, shown, many)
