@@ -240,6 +240,22 @@ def test_nothing_moves_while_answers_are_written_and_drawn(visit, tmp_path, view
     expect(tab.locator("#ground-drawn img")).to_be_in_viewport()
 
 
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 1400}, PHONE], ids=["desktop", "phone"])
+def test_nothing_moves_while_a_caption_with_boxes_is_written_and_drawn(visit, tmp_path, viewport):
+    tab = visit(viewport=viewport)
+    tab.get_by_role("tab").nth(2).click()
+    tab.set_input_files("#caption-picture input[type=file]", write(tmp_path, "scene.png", file_of(scene())))
+    expect(tab.locator("#caption-picture img")).to_be_visible()
+    for style in ("With boxes", "Detailed"):
+        tab.locator("#caption-style").get_by_label(style).check()
+        tab.wait_for_timeout(700)  # what the choice moves is no shift of the answer
+        tab.evaluate("shifts.length = 0")
+        tab.locator("#caption-run").click()
+        expect(tab.locator("#caption-line")).to_contain_text("tokens", timeout=30_000)
+        tab.wait_for_timeout(300)
+        assert tab.evaluate("shifts") == []
+
+
 def test_a_result_is_no_obstacle_for_anyone(visit, tmp_path):
     """In the dark here; in the light in the first journey."""
     tab = visit("zh", color_scheme="dark")
