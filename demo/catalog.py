@@ -72,6 +72,11 @@ class ModelSpec:
         return View(size, self.seen(size))
 
     @property
+    def has_system(self) -> bool:
+        """Whether it heeds a system prompt; one of an unknown family is not asked to."""
+        return self.traits.has_system or (self.backend == "fake" and ("has_system", "1") in self.options)
+
+    @property
     def is_cogvlm(self) -> bool:
         """Whether our own model code runs it."""
         return self.family in OURS

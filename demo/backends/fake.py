@@ -48,6 +48,7 @@ class FakeOptions:
     thought_tokens: int = 0  # words of reasoning before every answer, one of them a box that is none of the answer's
     max_pictures: int = 1  # that it says it takes
     max_frames: int = 0  # of a clip, likewise
+    has_system: int = 0  # 1: it says that it heeds a system prompt; it repeats one in any case
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
     answer_bytes: int = 0  # what an answer takes, besides, of the first device
@@ -227,7 +228,8 @@ def answer(request: GenerateRequest, box: str = BOX) -> str:
     seen = f"a picture of {pictures[-1].size.width} x {pictures[-1].size.height} pixels" if pictures else "no picture"
     if clips := [clip for message in request.messages for clip in message.clips]:
         seen = f"a clip of {len(clips[-1].frames)} frames up to {clips[-1].times_s[-1]:.1f} s"
-    return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}."
+    told = "".join(f" I was told: {message.text}" for message in request.messages if message.speaker == "system")
+    return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}.{told}"
 
 
 def _thought(num_words: int) -> Iterator[str]:
