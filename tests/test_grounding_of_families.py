@@ -19,10 +19,12 @@ from demo.config import EngineConfig, ModelChoice
 from demo.engine.manager import ModelManager
 from demo.ui.context import make_context
 from demo.ui.handlers import looking
+from demo.ui.language import load_languages
 from demo.ui.reading import readable
 from tests import tinyfamilies
 from tests.tinymodels import save_cogagent, save_qwen
 
+SAY = load_languages().english
 ROOT = Path(__file__).resolve().parents[1]
 WIDE = (1600, 100)  # Qwen2.5-VL is shown 1568 x 112 of it, in whose pixels it answers
 ANSWERS = {
@@ -104,7 +106,7 @@ def test_the_page_draws_them_and_shows_no_syntax(taught, picture, family, quantu
     box = answers[-1].regions[0].box
     assert nearly((box.x0, box.y0, box.x1, box.y1), quantum)
     for answer in answers:
-        pieces = readable(answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
+        pieces = readable(SAY, answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
         assert not set("<>|[{_0123456789") & set("".join(piece for piece, _ in pieces))
         assert {region.label for region in answer.regions} == {"a dog"}
 
@@ -118,6 +120,6 @@ def test_an_agents_action_is_drawn_and_stays_to_be_read(taught, picture):
     (region,) = answer.regions
     assert region.label == "a dog"
     assert nearly((region.box.x0, region.box.y0, region.box.x1, region.box.y1), 2)
-    pieces = readable(answer.text, answer.regions, answer.dialect)
+    pieces = readable(SAY, answer.text, answer.regions, answer.dialect)
     assert [words for words, label in pieces if label] == ["a dog"]
     assert "".join(words for words, _ in pieces) == "[button] a dog -> CLICK at the box"

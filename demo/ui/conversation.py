@@ -11,6 +11,7 @@ from threading import Event
 from typing import Literal
 
 from demo.types import Region
+from demo.ui.notes import Remark, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.thinking import Thought
 
@@ -30,7 +31,7 @@ class Turn:
     drawn: str | None = None
     also_drawn: tuple[str, ...] = ()  # where there are boxes in several pictures
     dialect: str | None = None  # of the boxes in the answer
-    remark: str = "Waiting for a free place"
+    remark: Remark = (note("answer.queued"),)
     before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
     # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
     halt: Event = field(default_factory=Event, compare=False, repr=False)
@@ -85,7 +86,7 @@ class Conversation:
         """The same, but for a version from before the stop, which becomes the stopped one."""
         if self.last is None or not self.last.halt.is_set() or self.last.state == "stopped":
             return self
-        return self.with_last(replace(self.last, state="stopped", remark="Stopped."))
+        return self.with_last(replace(self.last, state="stopped", remark=(note("answer.stopped"),)))
 
     def seen(self, max_pictures: int) -> Conversation:
         """The part the model is shown: the last turns that together hold no more pictures than it takes, and one clip.

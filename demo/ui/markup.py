@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from demo.types import Region, Size
+from demo.ui.language import Texts
 
 # What means something to Markdown, LaTeX or autolinking, as entities only itself. No more than needed, because screen
 # readers are given the source.
@@ -47,22 +48,22 @@ def answer_html(segments: Segments, colours: Mapping[str, str]) -> str:
     return _coloured(segments, colours, lambda text: html.escape(text).replace("\n", "<br>"))
 
 
-def regions_table(regions: Sequence[Region], colours: Mapping[str, str], size: Size) -> str:
+def regions_table(say: Texts, regions: Sequence[Region], colours: Mapping[str, str], size: Size) -> str:
     """The boxes in whole pixels of the picture, each with the colour it is drawn in."""
-    rows = "".join(_row(region, colours) for region in regions)
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("What", "x0", "y0", "x1", "y1"))
-    caption = f"Pixels of the {size.width} x {size.height} picture, from its top left corner"
+    rows = "".join(_row(say, region, colours) for region in regions)
+    head = "".join(f"<th scope='col'>{name}</th>" for name in (say("boxes.what"), "x0", "y0", "x1", "y1"))
+    caption = say("boxes.pixels", width=size.width, height=size.height)
     return (
         f"<table class='boxes'><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
-def captions_table(rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
+def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
     """Names, captions or reasons, notes, whether it is a reason, and small JPEGs, the newest first."""
     if not rows:
         return ""
     body = "".join(_caption_row(*row) for row in rows)
-    more = f"<caption>and {num_more:,} before; all are in the download</caption>" if num_more else ""
+    more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
     return f"<table class='captions'>{more}<tbody>{body}</tbody></table>"
 
 
@@ -74,9 +75,9 @@ def _caption_row(name: str, text: str, note: str, is_error: bool, preview: bytes
     return f"<tr><td>{image}</td><td><p class='name'>{html.escape(name)}</p>{words}{remark}</td></tr>"
 
 
-def own_words(text: str) -> str:
+def own_words(say: Texts, text: str) -> str:
     """What the model wrote, box syntax and all, for the conversation; closed until somebody wants it."""
-    return f"<details><summary>The model's own words</summary><code>{verbatim_markdown(text)}</code></details>"
+    return f"<details><summary>{say('answer.own_words')}</summary><code>{verbatim_markdown(text)}</code></details>"
 
 
 def line(text: str, kind: str) -> str:
@@ -85,11 +86,11 @@ def line(text: str, kind: str) -> str:
     return f"<p class='line {kind}'{role}>{html.escape(text)}</p>" if text else ""
 
 
-def _row(region: Region, colours: Mapping[str, str]) -> str:
+def _row(say: Texts, region: Region, colours: Mapping[str, str]) -> str:
     box = region.box
     cells = "".join(f"<td>{round(value)}</td>" for value in (box.x0, box.y0, box.x1, box.y1))
     swatch = f"<span class='swatch' style='--thing:{_colour(colours, region.label)}'></span>"
-    return f"<tr><th scope='row'>{swatch}{html.escape(region.label or 'unnamed')}</th>{cells}</tr>"
+    return f"<tr><th scope='row'>{swatch}{html.escape(region.label or say('boxes.unnamed'))}</th>{cells}</tr>"
 
 
 def _coloured(segments: Segments, colours: Mapping[str, str], escape: Callable[[str], str]) -> str:

@@ -12,17 +12,18 @@ from demo.grounding.dialects import Dialect
 from demo.grounding.highlight import Segment, segments
 from demo.grounding.remnants import TAIL
 from demo.types import Region
+from demo.ui.language import Texts
 
 
 def readable(
-    text: str, regions: Sequence[Region], dialect: str | None = None, *, is_growing: bool = False
+    say: Texts, text: str, regions: Sequence[Region], dialect: str | None = None, *, is_growing: bool = False
 ) -> list[Segment]:
     """The pieces to show, each with the label it names, if any. ``dialect`` names the syntax that is not for people."""
     pieces = segments(text, regions)
     if dialect is not None:
         pieces = _clean(pieces, dialects.get(dialect), is_growing=is_growing)
     pieces = [piece for piece in pieces if piece[0]]
-    return pieces or _counted(regions)
+    return pieces or _counted(say, regions)
 
 
 def _clean(pieces: list[Segment], dialect: Dialect, *, is_growing: bool) -> list[Segment]:
@@ -33,11 +34,10 @@ def _clean(pieces: list[Segment], dialect: Dialect, *, is_growing: bool) -> list
     return [(dialect.marks.sub("", words), label) for words, label in pieces]
 
 
-def _counted(regions: Sequence[Region]) -> list[Segment]:
+def _counted(say: Texts, regions: Sequence[Region]) -> list[Segment]:
     """What bare boxes say: how many places there are, and of what."""
     if not regions:
         return []
-    places = "1 place" if len(regions) == 1 else f"{len(regions)} places"
     labels = list(dict.fromkeys(region.label for region in regions if region.label))
-    pieces = [piece for label in labels for piece in ((", ", None), (label, label))][1:]
-    return [*pieces, (f": {places}" if labels else f"{places}, shown in the picture", None)]
+    pieces = [piece for label in labels for piece in ((say("page.comma"), None), (label, label))][1:]
+    return [*pieces, (say.counted("boxes.named" if labels else "boxes.shown", len(regions)), None)]

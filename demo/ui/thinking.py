@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from demo.reasoning import Tags, split
+from demo.ui.language import Texts
 from demo.ui.markup import verbatim_markdown
 
 
@@ -53,15 +54,16 @@ class Thinker:
         return found.answer
 
 
-def pending(thought: Thought | None) -> str:
+def pending(say: Texts, thought: Thought | None) -> str:
     """What to say while a thought is written and nothing else is there."""
-    return f"Thinking for {thought.seconds_s:.1f} s" if thought and thought.is_open else ""
+    return say("thought.now", seconds=f"{thought.seconds_s:.1f}") if thought and thought.is_open else ""
 
 
-def thought_markdown(thought: Thought, *, is_growing: bool) -> str:
+def thought_markdown(say: Texts, thought: Thought, *, is_growing: bool) -> str:
     """For the conversation: open while it is written and where no answer came, else closed above the answer."""
-    title = pending(thought) if is_growing else ""
-    title = title or f"Thought for {thought.seconds_s:.1f} s" + (", and came to no answer" if thought.is_open else "")
+    title = pending(say, thought) if is_growing else ""
+    ended = "thought.vain" if thought.is_open else "thought.done"
+    title = title or say(ended, seconds=f"{thought.seconds_s:.1f}")
     state = " open" if thought.is_open else ""
     words = verbatim_markdown(thought.text)
     return f"<details class='reasoning'{state}><summary>{title}</summary><div>{words}</div></details>"

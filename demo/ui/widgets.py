@@ -19,6 +19,8 @@ from demo.types import Role, Sampling
 from demo.ui.context import UiContext
 from demo.ui.examples import Example
 from demo.ui.handlers.sampling import DEFAULT
+from demo.ui.labels import label
+from demo.ui.language import Texts
 
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 MODEL_EVENTS = "model"  # the one concurrency id of everything that makes the model work
@@ -42,20 +44,20 @@ def api_steps(steps: Generator[Any, None, None]) -> Generator[Any, None, None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def not_taken(context: UiContext, waiting: int) -> str:
+def not_taken(say: Texts, context: UiContext, waiting: int) -> str:
     """Why gradio did not run an event; it tells its page no more than that."""
     if waiting >= context.limits.queue:
-        return "All places in the queue are taken. Nothing is lost: try again in a moment."
-    return "That could not be taken up: a setting is out of range, or the connection was lost. Nothing is lost."
+        return say("queue.full")
+    return say("queue.not_taken")
 
 
 # --- inputs
 
 
-def picture_input(label: str, name: str) -> gr.Image:
+def picture_input(name: str) -> gr.Image:
     """A picture by upload, drop, paste or webcam; handlers get the path of the upload."""
     image = gr.Image(
-        label=label,
+        label=label("input.picture"),
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard", "webcam"],
@@ -63,7 +65,7 @@ def picture_input(label: str, name: str) -> gr.Image:
         elem_id=name,
         elem_classes=["picture"],
         buttons=["fullscreen"],
-        placeholder="Drop a picture here,\nor click to choose one",
+        placeholder=label("input.drop"),
     )
     return guarded(image, lambda data: data.path if data else None)
 
@@ -71,7 +73,7 @@ def picture_input(label: str, name: str) -> gr.Image:
 def message_input(name: str, *, takes_clips: bool = False) -> gr.MultimodalTextbox:
     """Text, pictures and maybe clips in one box. What a file is, is decided by opening it, not by its name."""
     box = gr.MultimodalTextbox(
-        placeholder=f"Ask a question, add a picture{' or a clip' if takes_clips else ''}",
+        placeholder=label("input.ask_clip" if takes_clips else "input.ask"),
         file_types=["image", "video"] if takes_clips else ["image"],
         file_count="multiple",
         sources=["upload"],
@@ -118,21 +120,30 @@ class SamplingControls:
 
 def sampling_controls(default: Sampling = DEFAULT) -> SamplingControls:
     """A closed accordion that shows what is really used when nothing is touched."""
-    with gr.Accordion("How the answer is chosen", open=False, elem_classes=["sampling"]), gr.Row():
+    with gr.Accordion(label("sampling.title"), open=False, elem_classes=["sampling"]), gr.Row():
         return SamplingControls(
             temperature=gr.Slider(
-                0, 2, default.temperature, step=0.05, label="Temperature", info="0: always the likeliest word"
+                0, 2, default.temperature, step=0.05, label=label("sampling.temperature"), info=label("sampling.greedy")
             ),
-            top_p=gr.Slider(0.01, 1, default.top_p, step=0.01, label="Top p", info="1: off"),
-            top_k=gr.Slider(0, 200, default.top_k, step=1, label="Top k", info="0: off"),
-            max_new_tokens=gr.Slider(1, 2048, default.max_new_tokens, step=1, label="Most new tokens"),
+            top_p=gr.Slider(
+                0.01, 1, default.top_p, step=0.01, label=label("sampling.top_p"), info=label("sampling.one_off")
+            ),
+            top_k=gr.Slider(
+                0, 200, default.top_k, step=1, label=label("sampling.top_k"), info=label("sampling.zero_off")
+            ),
+            max_new_tokens=gr.Slider(1, 2048, default.max_new_tokens, step=1, label=label("sampling.max_new_tokens")),
             repetition_penalty=gr.Slider(
-                0.5, 2, default.repetition_penalty, step=0.05, label="Repetition penalty", info="1: off"
+                0.5,
+                2,
+                default.repetition_penalty,
+                step=0.05,
+                label=label("sampling.penalty"),
+                info=label("sampling.one_off"),
             ),
             seed=gr.Textbox(  # a gr.Number cannot be empty, it shows 0 and sends it
                 "" if default.seed is None else str(default.seed),
-                label="Seed",
-                info="empty: another one each time",
+                label=label("sampling.seed"),
+                info=label("sampling.another"),
                 max_lines=1,
             ),
         )
@@ -145,7 +156,7 @@ def example_buttons(examples: Sequence[Example], names: Mapping[str, str] = _NO_
     """One button an example, with its picture and its text or the text's name; an empty list where there are none."""
     if not examples:
         return []
-    gr.HTML("<p class='line examples-title'>Examples</p>")
+    gr.HTML(f"<p class='line examples-title'>{label('examples.title')}</p>")
     with gr.Row(elem_classes=["examples"]):
         return [
             gr.Button(names.get(example.text, example.text), icon=example.picture, size="sm", elem_classes=["example"])
@@ -153,9 +164,9 @@ def example_buttons(examples: Sequence[Example], names: Mapping[str, str] = _NO_
         ]
 
 
-def unavailable(context: UiContext, role: Role, remedy: str) -> bool:
+def unavailable(context: UiContext, role: Role) -> bool:
     """Say on a tab that no loaded model serves it."""
     if context.spec(role) is not None:
         return False
-    gr.HTML(f"<p class='line empty'>The loaded model does not serve this tab. {remedy}</p>")
+    gr.HTML(f"<p class='line empty'>{label(f'role.missing.{role}')}</p>")
     return True

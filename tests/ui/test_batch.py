@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_kit import file_of, scene, until, write
+from wording import SAY
 
 from demo.errors import ConfigError, InvalidInput, PictureError
 from demo.types import GenerateRequest, Message
@@ -69,7 +70,7 @@ def test_no_path_of_the_server_is_shown_or_given_away(make):
     broken = write(context.store.folder, "b/broken.png", b"no picture")
     job = batch.begin(context, [*uploads(context, 1), broken], "short")
     turned(context, job)
-    table = markup.captions_table([(r.name, r.text, r.note, r.is_error, r.preview) for r in job.rows], 0)
+    table = markup.captions_table(SAY, [(r.name, r.text, r.note, r.is_error, r.preview) for r in job.rows], 0)
     with zipfile.ZipFile(batch.results(context, job)) as made:
         given = b"".join(made.read(name) for name in made.namelist()).decode()
     assert str(context.store.folder) not in table + given + str(job.progress)
@@ -214,7 +215,7 @@ def test_what_is_sent_does_not_grow_with_the_job(make):
 
 def test_hostile_names_and_captions_are_only_characters():
     row = ("<img src=x>.png", "<script>alert(1)</script>", "<b>", False, b"")
-    table = markup.captions_table([row], 1234)
+    table = markup.captions_table(SAY, [row], 1234)
     assert "<script" not in table
     assert "<img" not in table
     assert "and 1,234 before" in table

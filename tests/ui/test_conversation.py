@@ -2,6 +2,7 @@ import pytest
 
 from demo.types import Size
 from demo.ui.conversation import Conversation
+from demo.ui.notes import note
 from demo.ui.pictures import StoredPicture
 
 
@@ -66,7 +67,7 @@ def test_asking_again_forgets_the_answer_and_keeps_the_question_and_its_picture(
     from dataclasses import replace
 
     asked = conversation(("a", "p"))
-    done = asked.with_last(replace(asked.last, state="done", answer="x", drawn="d", remark="r"))
+    done = asked.with_last(replace(asked.last, state="done", answer="x", drawn="d", remark=(note("answer.looking"),)))
     assert done.asked_again() == asked
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from page_kit import file_of, scene, until, write
 from PIL import Image
+from wording import english
 
 from demo.errors import DemoError, InvalidInput, PictureError
 from demo.grounding.draw import draw
@@ -40,8 +41,8 @@ def test_a_question_about_a_picture_is_answered_and_its_cost_told(make):
     turn = answered(context, asked(context, "What is this?", upload(context))).last
     assert turn.state == "done"
     assert turn.answer.startswith("You asked: What is this? I see a picture of 320 x 200 pixels")
-    assert "tokens" in turn.remark
-    assert "first after" in turn.remark
+    assert "tokens" in english(turn.remark)
+    assert "first after" in english(turn.remark)
 
 
 def test_several_turns_share_the_picture(make):
@@ -59,7 +60,7 @@ def test_a_new_picture_begins_anew_for_a_model_that_takes_one_and_this_is_told(m
     second = answered(context, asked(context, "Two?", other, conversation=first)).last
     assert "50 x 60" in second.answer
     assert "this is turn 1" in second.answer
-    assert "the new picture only" in second.remark
+    assert "the new picture only" in english(second.remark)
 
 
 def test_a_long_conversation_is_cut_to_what_the_model_can_follow_and_this_is_told(make):
@@ -68,11 +69,11 @@ def test_a_long_conversation_is_cut_to_what_the_model_can_follow_and_this_is_tol
     context = replace(context, specs=specs)
     conversation = answered(context, asked(context, "One?", upload(context)))
     conversation = answered(context, asked(context, "Two?", conversation=conversation))
-    assert "only" not in conversation.last.remark
+    assert "only" not in english(conversation.last.remark)
     last = answered(context, asked(context, "Three?", conversation=conversation)).last
     assert "a picture of 320 x 200 pixels" in last.answer
     assert "this is turn 3" in last.answer  # the fake counts messages: a question, its answer and this one
-    assert "saw the last 2 questions only" in last.remark
+    assert "saw the last 2 questions only" in english(last.remark)
 
 
 def test_boxes_are_drawn_on_a_copy_and_the_model_goes_on_seeing_the_picture_itself(make):
@@ -116,7 +117,7 @@ def test_leaving_an_answer_stops_the_model_and_frees_its_place(make, tmp_path):
 def test_something_is_said_while_the_model_is_being_loaded(make):
     context = make(load_s=3, wait=False)
     steps = list(chat.answer(context, asked(context, "What?")))
-    remarks = [step.last.remark for step in steps if step.last.state == "waiting"]
+    remarks = [english(step.last.remark) for step in steps if step.last.state == "waiting"]
     assert any("being loaded" in remark for remark in remarks)
     assert steps[-1].last.state == "done"
 
@@ -126,7 +127,7 @@ def test_an_error_ends_the_turn_in_one_sentence_and_the_conversation_goes_on(mak
     path = upload(context)
     failed = answered(context, asked(context, "What?", path))
     assert failed.last.state == "failed"
-    assert "memory" in failed.last.remark
+    assert "memory" in english(failed.last.remark)
     assert failed.last.answer.startswith("You asked")  # what was written is kept
     follow_up = answered(context, asked(context, "And?", conversation=failed)).last
     assert follow_up.state == "done"
@@ -148,7 +149,7 @@ def test_an_error_nobody_foresaw_is_no_trace_on_the_page(make, caplog):
     broken = replace(context, specs={"chat": None})  # a defect of ours, as good as any
     step = list(chat.answer(broken, conversation))[-1].last
     assert step.state == "failed"
-    assert "Traceback" not in step.remark
+    assert "Traceback" not in english(step.remark)
 
     def fails():
         yield from ()
@@ -156,7 +157,7 @@ def test_an_error_nobody_foresaw_is_no_trace_on_the_page(make, caplog):
 
     last = list(shown(fails()))[-1]
     assert last.state == "failed"
-    assert "secret" not in last.remark
+    assert "secret" not in english(last.remark)
     assert "secret" in caplog.text
 
 
@@ -187,7 +188,7 @@ def test_the_limit_of_tokens_is_told_when_it_cut_the_answer(make):
     context = make()
     turn = answered(context, asked(context, "What is it?"), (0, 1, 0, 2)).last
     assert turn.answer.split() == ["You", "asked:"]
-    assert "cut off" in turn.remark
+    assert "cut off" in english(turn.remark)
 
 
 # --- bad input

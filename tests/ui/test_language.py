@@ -18,12 +18,13 @@ SAY = load_languages().texts["zh"]
 ENGLISH = load_languages().english
 # whose errors a visitor can meet: those of a request, and those of a load, which the status shows
 MET = (
-    "demo/ui/handlers", "demo/ui/pictures.py", "demo/imaging.py", "demo/types.py", "demo/prompts.py",
+    "demo/ui/handlers", "demo/ui/pictures.py", "demo/imaging.py", "demo/video.py", "demo/types.py", "demo/prompts.py",
     "demo/captioning/archive.py", "demo/captioning/worklist.py", "demo/engine/answer.py", "demo/engine/faults.py",
     "demo/engine/manager.py", "demo/engine/pool.py", "demo/engine/replica.py", "demo/engine/restarts.py",
     "demo/backends/checkpoint.py", "demo/backends/hf.py", "demo/backends/hub.py", "demo/backends/loading.py",
-    "demo/backends/memory.py", "demo/backends/prompting.py", "demo/backends/proving.py",
-    "demo/backends/quantizing.py",
+    "demo/backends/memory.py", "demo/backends/openai.py", "demo/backends/processors.py",
+    "demo/backends/prompting.py", "demo/backends/proving.py", "demo/backends/quantizing.py", "demo/backends/rolling.py",
+    "demo/models/cogvlm/processing_cogagent.py", "demo/models/cogvlm/processing_cogvlm.py",
 )  # fmt: skip
 
 

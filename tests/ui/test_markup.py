@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wording import SAY
 
 from demo.grounding.palette import colour_of
 from demo.types import Box, Region, Size
@@ -84,7 +85,7 @@ def test_an_answer_as_html_holds_only_our_own_tags(segments):
 @given(st.text(), st.text())
 def test_a_table_row_holds_its_label_as_text(label, colour):
     region = Region(label, Box(1.4, 2.6, 30.0, 40.0), None, (0, 1))
-    shown = read(markup.regions_table([region], {label: colour}, Size(320, 200)))
+    shown = read(markup.regions_table(SAY, [region], {label: colour}, Size(320, 200)))
     assert {tag for tag, _ in shown.tags} == {"table", "caption", "thead", "tbody", "tr", "th", "td", "span"}
     styles = [attrs["style"] for tag, attrs in shown.tags if tag == "span"]
     assert all(re.fullmatch(r"--thing:#[0-9a-fA-F]{6}", style) for style in styles)
@@ -92,13 +93,13 @@ def test_a_table_row_holds_its_label_as_text(label, colour):
 
 def test_the_table_gives_whole_pixels_of_the_picture():
     region = Region("dog", Box(1.4, 2.6, 30.0, 40.5), None, (0, 1))
-    table = markup.regions_table([region], {"dog": "#2b78d6"}, Size(320, 200))
+    table = markup.regions_table(SAY, [region], {"dog": "#2b78d6"}, Size(320, 200))
     assert "<td>1</td><td>3</td><td>30</td><td>40</td>" in table
     assert "320 x 200" in table
 
 
 def test_the_models_own_words_are_shown_as_they_are():
     text = "the dog [[012,345,678,900]] <b>\n`x`"
-    raw = read(markup.own_words(text))
+    raw = read(markup.own_words(SAY, text))
     assert [tag for tag, _ in raw.tags] == ["details", "summary", "code", "br"]
     assert raw.text == "The model's own words" + text.replace("\n", "")

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from wording import SAY
 
 from demo.grounding import cogvlm, dialects
 from demo.types import Size
@@ -21,11 +22,12 @@ SIZE = Size(1000, 1000)
     ],
 )
 def test_a_box_that_is_still_being_written_is_hidden(text, shown):
-    assert "".join(piece for piece, _ in readable(text, (), "cogvlm", is_growing=True)) == shown
+    assert "".join(piece for piece, _ in readable(SAY, text, (), "cogvlm", is_growing=True)) == shown
 
 
 ANSWERS = {
     "cogvlm": "I see a dog[[100,200,300,400]] and cats[[100,200,300,400;500,600,700,800]].",
+    "cogagent": "I see a dog, so CLICK at the box [[100,200,300,400]] there.",
     "deepseek": "I see <|ref|>a dog<|/ref|><|det|>[[100, 200, 300, 400]]<|/det|> there.",
     "florence2": "I see a dog<loc_100><loc_200><loc_300><loc_400>cat<loc_1><loc_2><loc_300><loc_400>",
     "glm": "I see a dog <|begin_of_box|>[[100,200,300,400]]<|end_of_box|> there.",
@@ -48,7 +50,7 @@ def test_people_never_see_a_dialects_syntax_while_an_answer_grows(name):
     assert dialects.get(name).parse(text, SIZE)
     for end in range(1, len(text) + 1):
         found = dialects.get(name).parse(text[:end], SIZE)
-        shown = "".join(piece for piece, _ in readable(text[:end], found, name, is_growing=end < len(text)))
+        shown = "".join(piece for piece, _ in readable(SAY, text[:end], found, name, is_growing=end < len(text)))
         assert not re.search(r"[\d<>|\[\]{}\"`_=]", shown), (text[:end], shown)
         assert shown.startswith("I see"[:end].rstrip())
 
@@ -64,23 +66,23 @@ def test_people_never_see_a_dialects_syntax_while_an_answer_grows(name):
     ],
 )
 def test_tags_that_became_no_box_are_not_shown_and_other_text_is_left_alone(name, text, shown):
-    assert "".join(piece for piece, _ in readable(text, (), name)) == shown
+    assert "".join(piece for piece, _ in readable(SAY, text, (), name)) == shown
 
 
 def test_a_model_without_a_dialect_is_shown_as_it_writes():
-    assert readable("a <ref> [[12", (), None, is_growing=True) == [("a <ref> [[12", None)]
+    assert readable(SAY, "a <ref> [[12", (), None, is_growing=True) == [("a <ref> [[12", None)]
 
 
 @pytest.mark.parametrize("name", dialects.names())
 def test_of_a_text_that_never_becomes_a_box_only_pieces_are_left_out(name):
     for text in ("[" * 9000, "<" * 9000, '"' * 9000, "[]" * 5000, "<|" * 5000, "```" * 3000, ", " * 4000 + "]"):
-        kept = "".join(piece for piece, _ in readable(text, (), name, is_growing=True))
+        kept = "".join(piece for piece, _ in readable(SAY, text, (), name, is_growing=True))
         rest = iter(text)
         assert all(letter in rest for letter in kept)
 
 
 def test_a_finished_text_keeps_a_bracket_that_is_no_box():
-    assert readable("the dog [", (), "cogvlm") == [("the dog [", None)]
+    assert readable(SAY, "the dog [", (), "cogvlm") == [("the dog [", None)]
 
 
 @pytest.mark.parametrize(
@@ -93,4 +95,4 @@ def test_a_finished_text_keeps_a_bracket_that_is_no_box():
 )
 def test_bare_boxes_are_put_into_words(text, label, pieces):
     found = [replace(region, label=label) for region in cogvlm.parse(text, SIZE)]
-    assert readable(text, found, "cogvlm") == pieces
+    assert readable(SAY, text, found, "cogvlm") == pieces

@@ -3,6 +3,7 @@
 from contextlib import closing
 
 from page_kit import file_of, scene
+from wording import SAY, english
 
 from demo.reasoning import THINK
 from demo.ui.conversation import Conversation
@@ -41,17 +42,17 @@ def test_a_model_that_does_not_think_has_no_thought():
     thinker = Thinker((THINK,))
     assert thinker.add("A dog.") == "A dog."
     assert thinker.thought is None
-    assert pending(thinker.thought) == ""
+    assert pending(SAY, thinker.thought) == ""
 
 
 def test_a_thought_is_open_while_it_is_written_and_closed_above_the_answer():
-    writing = thought_markdown(Thought("a <b>", 3.24, is_open=True), is_growing=True)
+    writing = thought_markdown(SAY, Thought("a <b>", 3.24, is_open=True), is_growing=True)
     assert writing.startswith("<details class='reasoning' open><summary>Thinking for 3.2 s</summary>")
     assert "<b>" not in writing
     assert "<details class='reasoning'><summary>Thought for 3.2 s<" in thought_markdown(
-        Thought("a", 3.24, False), is_growing=True
+        SAY, Thought("a", 3.24, False), is_growing=True
     )
-    assert "came to no answer" in thought_markdown(Thought("a", 3.24, True), is_growing=False)
+    assert "came to no answer" in thought_markdown(SAY, Thought("a", 3.24, True), is_growing=False)
 
 
 def test_a_turn_keeps_thought_and_answer_apart_and_draws_the_answers_box_only(make):
@@ -84,7 +85,7 @@ def test_an_answer_that_was_cut_off_while_thinking_says_so_and_is_no_answer(make
     turn = answered(context, "Hello", controls=controls)[-1].last
     assert turn.answer == ""
     assert turn.thought.is_open
-    assert "cut off before the answer, still thinking" in turn.remark
+    assert "cut off before the answer, still thinking" in english(turn.remark)
 
 
 def test_grounding_and_captions_hold_the_answer_only(make):

@@ -5,11 +5,21 @@ import re
 from pathlib import Path
 
 from demo import errors
+from demo.ui.language import load_languages
+from demo.ui.notes import line_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FAMILY = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.DemoError)}
 HOLE = "{}"
-ASKING = ("say", "say.counted", "label")
+ASKING = ("say", "say.counted", "label", "note", "counted")
+
+
+SAY = load_languages().english
+
+
+def english(remark):
+    """An answer's small line."""
+    return line_of(SAY, remark)
 
 
 def trees(*places):

@@ -24,6 +24,7 @@ from demo.grounding.pictures import located
 from demo.history import pictures_of, recent
 from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
 from demo.ui.context import UiContext
+from demo.ui.notes import Note, Remark, counted, note, told
 from demo.ui.thinking import Thinker, Thought
 
 UPDATE_S = 0.07  # about 14 updates a second: smooth to read, cheap to send
@@ -46,7 +47,7 @@ class Answer:
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
     also_drawn: tuple[str, ...] = ()
-    remark: str = "Waiting for a free place"
+    remark: Remark = (note("answer.queued"),)
     size: Size | None = None  # of the newest picture
     sizes: tuple[Size, ...] = ()  # of all pictures of the conversation, which the regions' indices count
     dialect: str | None = None  # of the boxes in the text
@@ -72,7 +73,7 @@ def answering(
             if isinstance(event, Token):
                 text = thinker.add(event.text)
                 thought = thinker.thought
-                answer = replace(answer, state="answering", text=text, thought=thought, regions=read(text), remark="")
+                answer = replace(answer, state="answering", text=text, thought=thought, regions=read(text), remark=())
             elif isinstance(event, Done):
                 text = thinker.finish()
                 answer = replace(answer, text=text, thought=thinker.thought, regions=read(text))
@@ -90,10 +91,10 @@ def shown(steps: Generator[Answer, None, None]) -> Generator[Answer, None, None]
             for answer in steps:
                 yield answer
     except DemoError as error:
-        yield replace(answer, state="failed", remark=str(error))
+        yield replace(answer, state="failed", remark=(told(str(error)),))
     except Exception:  # the request edge: the page goes on whatever happened
         log.exception("a request of the page failed")
-        yield replace(answer, state="failed", remark="Something went wrong in the demo. Its log has the details.")
+        yield replace(answer, state="failed", remark=(note("answer.broken"),))
 
 
 def _as_generator(context: UiContext, request: GenerateRequest) -> Generator[StreamEvent, None, None]:
@@ -152,24 +153,29 @@ def _reader(
     return read
 
 
-def _waiting(ping: Ping) -> str:
+def _waiting(ping: Ping) -> Remark:
+    detail = (told(ping.detail),) if ping.detail else ()
     if ping.state == "queued":
-        return "Waiting for a free place"
+        return (note("answer.queued"), *detail)
     if ping.state == "loading":
-        share = "" if ping.fraction is None else f", {ping.fraction:.0%}"
-        return f"The model is being loaded: {ping.detail or 'starting'}{share}"
-    return ping.detail or "Looking"
+        stage = told(ping.detail or "starting")
+        if ping.fraction is None:
+            return (note("answer.loading", stage=stage),)
+        return (note("answer.loaded", stage=stage, percent=f"{ping.fraction:.0%}"),)
+    return detail or (note("answer.looking"),)
 
 
-def _cost(usage: Usage, reason: str, is_unanswered: bool) -> str:
-    parts = [f"{usage.completion_tokens} tokens", f"first after {_duration(usage.first_token_s)}"]
+def _cost(usage: Usage, reason: str, is_unanswered: bool) -> Remark:
+    parts = [counted("answer.tokens", usage.completion_tokens)]
     if usage.tokens_per_s:
-        parts.insert(1, f"{usage.tokens_per_s:.0f} tokens/s")
+        parts.append(note("answer.speed", speed=f"{usage.tokens_per_s:.0f}"))
+    parts.append(note("answer.first", took=_duration(usage.first_token_s)))
     if reason == "length":
-        what = "cut off before the answer, still thinking," if is_unanswered else "cut off"
-        parts.append(f"{what} at the limit of new tokens")
-    return " · ".join(parts)
+        parts.append(note("answer.cut_thinking" if is_unanswered else "answer.cut"))
+    return tuple(parts)
 
 
-def _duration(seconds_s: float) -> str:
-    return f"{seconds_s * 1000:.0f} ms" if seconds_s < 1 else f"{seconds_s:.1f} s"
+def _duration(seconds_s: float) -> Note:
+    if seconds_s < 1:
+        return note("time.milliseconds", count=f"{seconds_s * 1000:.0f}")
+    return note("time.seconds", seconds=f"{seconds_s:.1f}")

@@ -17,6 +17,7 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.answering import Answer, answering, shown
 from demo.ui.handlers.sampling import Controls, sampling_of
+from demo.ui.notes import Remark, counted, note
 from demo.ui.pictures import PictureStore, StoredPicture
 
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the text's direction
@@ -143,23 +144,22 @@ def _frame_side(context: UiContext) -> int:
     return 0 if spec is None else spec.traits.frame_side
 
 
-def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> str:
+def _left_out(context: UiContext, conversation: Conversation, turn: Turn) -> Remark:
     """What the model was not shown of the conversation, for the line below its answer."""
     spec = context.spec("chat")
     seen = conversation.seen(_most(context)).turns
     num_seen = len(seen)
     if spec and spec.max_turns and num_seen > spec.max_turns:
-        last = "last question" if spec.max_turns == 1 else f"last {spec.max_turns} questions"
-        return f" · saw the {last} only"
+        return (counted("answer.saw_turns", spec.max_turns),)
     if turn.pictures and num_seen < len(conversation.turns):
-        return " · saw the new picture only"
+        return (note("answer.saw_picture"),)
     if sum(1 for each in seen for picture in each.pictures if picture.frames) > 1:
-        return " · saw the newest clip only"
-    return ""
+        return (note("answer.saw_clip"),)
+    return ()
 
 
-def _merged(turn: Turn, step: Answer, left_out: str) -> Turn:
-    remark = step.remark + (left_out if step.state == "done" else "")
+def _merged(turn: Turn, step: Answer, left_out: Remark) -> Turn:
+    remark = step.remark + (left_out if step.state == "done" else ())
     return replace(
         turn,
         state=step.state,

@@ -17,8 +17,10 @@ from demo.ui import markup
 from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers import batch as handlers
 from demo.ui.handlers.batch import Batch
+from demo.ui.language import load_languages
 from demo.ui.widgets import SamplingControls, guarded, model_event, not_taken, quick_event
 
+_SAY = load_languages().english  # until this tab speaks both languages
 STATE_S = 6 * 3600
 _AT_REST = {"stopped": "Stopped", "paused": "Paused", "done": "Done"}
 
@@ -136,7 +138,7 @@ def _wire(part: BatchPart, context: UiContext, waiting: Waiting, sampling: Sampl
         if batch is None or batch.phase != "running" or batch.at_work.locked():
             return nothing
         batch.pause()
-        batch.error = not_taken(context, waiting())
+        batch.error = not_taken(_SAY, context, waiting())
         return _view(context, batch)
 
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
@@ -178,4 +180,4 @@ def _line(batch: Batch) -> str:
 
 def _table(batch: Batch) -> str:
     rows = [(row.name, row.text, row.note, row.is_error, row.preview) for row in batch.rows]
-    return markup.captions_table(rows, len(batch.entries) - len(rows))
+    return markup.captions_table(_SAY, rows, len(batch.entries) - len(rows))

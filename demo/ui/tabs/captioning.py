@@ -40,7 +40,7 @@ class CaptioningTab:
 
 def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
     """None where no loaded model captions; the tab then says so."""
-    if unavailable(context, "captioning", "Start the demo with --model captioning=NAME."):
+    if unavailable(context, "captioning"):
         return None
     examples = load_examples("captioning")
     tab = _layout(context, waiting, examples)
@@ -73,7 +73,7 @@ def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...])
     choices = [(_LABELS.get(style, style), style) for style in styles(context)]
     with gr.Row(elem_classes=["sides"]):
         with gr.Column(min_width=300):
-            picture = picture_input("Picture", "caption-picture")
+            picture = picture_input("caption-picture")
             style = gr.Radio(choices, value=choices[0][1], label="Style", elem_id="caption-style")
             buttons = switch("Describe it", "caption")
         with gr.Column(min_width=300):

@@ -21,6 +21,8 @@ from demo.ui.conversation import Conversation, Turn
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
+from demo.ui.language import load_languages
+from demo.ui.notes import line_of
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
 from demo.ui.thinking import thought_markdown
@@ -34,6 +36,7 @@ from demo.ui.widgets import (
     sampling_controls,
 )
 
+_SAY = load_languages().english  # until this tab speaks both languages
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
   const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .reasoning'));
@@ -128,7 +131,7 @@ def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
     def give_back(conversation: Conversation, stops: Stops) -> list[Any]:
         if stops.takes_report():
             return [gr.skip()] * len(tab.outputs) if stops.is_open else _at_rest(conversation, stops)
-        notice = not_taken(context, waiting())
+        notice = not_taken(_SAY, context, waiting())
         if not conversation.is_open:
             return _view(conversation, notice=notice)
         if (kept := conversation.not_asked_again()) is not None:
@@ -222,14 +225,14 @@ def _question(turn: Turn) -> dict[str, Any]:
 def _answer(turn: Turn) -> dict[str, Any]:
     content: list[Any] = []
     if turn.thought:
-        content.append(thought_markdown(turn.thought, is_growing=turn.is_open))
+        content.append(thought_markdown(_SAY, turn.thought, is_growing=turn.is_open))
     if turn.answer:
         content.append(_text(turn))
     content += drawn_pictures(turn)
     if turn.remark:
         kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
-        raw = markup.own_words(turn.answer) if turn.regions and not turn.is_open else ""
-        content.append(_remark(turn.remark, kind) + raw)
+        raw = markup.own_words(_SAY, turn.answer) if turn.regions and not turn.is_open else ""
+        content.append(_remark(line_of(_SAY, turn.remark), kind) + raw)
     return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
 
 
@@ -247,7 +250,7 @@ def drawn_pictures(turn: Turn) -> list[dict[str, str]]:
 
 
 def _text(turn: Turn) -> str:
-    pieces = readable(turn.answer, turn.regions, turn.dialect, is_growing=turn.state == "answering")
+    pieces = readable(_SAY, turn.answer, turn.regions, turn.dialect, is_growing=turn.state == "answering")
     return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
 
 

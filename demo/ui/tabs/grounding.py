@@ -21,8 +21,6 @@ from demo.ui.widgets import (
     unavailable,
 )
 
-_REMEDY = "Start the demo with a model that draws boxes, for example --model grounding=qwen3-vl-4b."
-
 
 @dataclass(frozen=True, slots=True)
 class GroundingTab:
@@ -36,7 +34,7 @@ class GroundingTab:
 
 def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
     """None where no loaded model draws boxes; the tab then says so."""
-    if unavailable(context, "grounding", _REMEDY):
+    if unavailable(context, "grounding"):
         return None
     examples = load_examples("grounding")
     tab = _layout(examples)
@@ -62,7 +60,7 @@ def _filler(context: UiContext, example: Example) -> Any:
 def _layout(examples: tuple[Example, ...]) -> GroundingTab:
     with gr.Row(elem_classes=["sides"]):
         with gr.Column(min_width=300):
-            picture = picture_input("Picture", "ground-picture")
+            picture = picture_input("ground-picture")
             phrase = gr.Textbox(
                 label="What to look for", placeholder="the dog on the left", max_lines=3, elem_id="ground-phrase"
             )

@@ -17,10 +17,14 @@ from demo.ui import markup
 from demo.ui.context import UiContext, Waiting
 from demo.ui.handlers.answering import Answer, shown
 from demo.ui.handlers.sampling import Controls
+from demo.ui.language import load_languages
+from demo.ui.notes import line_of
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
 from demo.ui.thinking import pending
 from demo.ui.widgets import model_event, not_taken, quick_event
+
+_SAY = load_languages().english  # until this tab speaks both languages
 
 # from a picture's path, a text and the sampling controls to the steps of an answer
 Ask = Callable[[str | None, str | None, Controls], Generator[Answer, None, None]]
@@ -96,7 +100,7 @@ def wire(
 
     def start(stops: Stops) -> list[Any]:
         stops.asked()
-        return [markup.line(Answer().remark, "busy"), *_pressed(True)]
+        return [markup.line(line_of(_SAY, Answer().remark), "busy"), *_pressed(True)]
 
     def answers(
         stops: Stops, picture: str | None, text: str | None, *controls: Any
@@ -117,7 +121,7 @@ def wire(
     def failed(stops: Stops) -> list[Any]:
         if stops.takes_report():
             return [gr.skip()] * len(buttons) if stops.is_open else _stopped()
-        return [markup.line(not_taken(context, waiting()), "error"), *_pressed(False)]
+        return [markup.line(not_taken(_SAY, context, waiting()), "error"), *_pressed(False)]
 
     started = gr.on(triggers, start, stops, buttons, **quick_event())
     model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
@@ -139,17 +143,17 @@ def _pressed(is_running: bool) -> list[Any]:
 
 def _parts(answer: Answer, nothing_found: str) -> list[Any]:
     """Values for `Result.outputs`."""
-    thinking = pending(answer.thought) if answer.state == "answering" else ""
+    thinking = pending(_SAY, answer.thought) if answer.state == "answering" else ""
     kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
     colours = colour_of(region.label for region in answer.regions)
-    table = markup.regions_table(answer.regions, colours, answer.size) if answer.regions and answer.size else ""
+    table = markup.regions_table(_SAY, answer.regions, colours, answer.size) if answer.regions and answer.size else ""
     text = _text(answer, colours)
     if answer.state == "done" and not answer.regions and nothing_found:
         text += markup.line(nothing_found, "empty")
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
-    return [markup.line(answer.remark or thinking, kind), text, drawn, table, answer.text]
+    return [markup.line(line_of(_SAY, answer.remark) or thinking, kind), text, drawn, table, answer.text]
 
 
 def _text(answer: Answer, colours: dict[str, str]) -> str:
-    pieces = readable(answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
+    pieces = readable(_SAY, answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
     return f"<div class='answer'>{markup.answer_html(pieces, colours)}</div>" if pieces else ""
