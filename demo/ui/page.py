@@ -13,9 +13,10 @@ import gradio as gr
 from demo.ui import endpoints
 from demo.ui.about import about_html, title_html
 from demo.ui.context import UiContext, Waiting
+from demo.ui.line import Line
 from demo.ui.labels import Draw, block, label
 from demo.ui.status import Drawn, status_html
-from demo.ui.tabs import captioning, chat, grounding, status
+from demo.ui.tabs import captioning, chat_wiring, grounding, status
 from demo.ui.widgets import quick_event
 
 STATUS_S = 2.0
@@ -26,19 +27,18 @@ def build_page(context: UiContext) -> gr.Blocks:
     title = context.languages.english("page.title")
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
 
-        def waiting() -> int:
-            return len(page._queue)
-
+        waiting = Line(page)
         _heading(page, context, waiting)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(label("role.chat"), id="chat"):
-                chat.build(context, waiting)
+                chat_tab, chat_events = chat_wiring.build(context, waiting)
             with gr.Tab(label("role.grounding"), id="grounding"):
                 grounding.build(context, waiting)
             with gr.Tab(label("role.captioning"), id="captioning"):
                 captioning.build(context, waiting)
             with gr.Tab(label("panel.tab"), id="status") as last:
                 status_tab = status.build(context, waiting)
+        chat_wiring.restore_on_load(page, chat_tab, chat_events)
         status.follow(context, tabs, last, status_tab)
         endpoints.build(context)
     return page
