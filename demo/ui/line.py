@@ -38,5 +38,5 @@ class Line:
         count = sum(time.count for time in taken)
         if line is None or not count:
             return None
-        mean_s = sum(time.process_time for time in taken) / count
+        mean_s: float = sum(time.process_time for time in taken) / count
         return mean_s * math.ceil((ahead + 1) / (line.concurrency_limit or 1))

@@ -13,8 +13,8 @@ import gradio as gr
 from demo.ui import endpoints
 from demo.ui.about import about_html, title_html
 from demo.ui.context import UiContext, Waiting
-from demo.ui.line import Line
 from demo.ui.labels import Draw, block, label
+from demo.ui.line import Line
 from demo.ui.status import Drawn, status_html
 from demo.ui.tabs import captioning, chat_wiring, grounding, status
 from demo.ui.widgets import quick_event
@@ -26,7 +26,6 @@ CACHE_S = (600, 86_400)  # every ten minutes, remove pictures that are older tha
 def build_page(context: UiContext) -> gr.Blocks:
     title = context.languages.english("page.title")
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=CACHE_S) as page:
-
         waiting = Line(page)
         _heading(page, context, waiting)
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -33,7 +33,7 @@ class Task:
 
 
 def tasks_for(spec: ModelSpec | None, prompts: PromptSet | None, source: Path = TASKS) -> tuple[Task, ...]:
-    """What a model's family was taught comes first; who knows few questions is offered those instead of general ones."""
+    """What a model's family was taught comes first; one that knows few questions is offered those, and none of ours."""
     if spec is None or prompts is None:
         return ()
     own = tuple(Task(template.text, template.name) for template in prompts.templates)

@@ -133,7 +133,9 @@ def from_json(data: bytes) -> Saved:
     if not isinstance(whole, dict) or whole.get("kind") != KIND or whole.get("version") != VERSION:
         raise _foreign("of another kind")
     turns = _list(whole, "turns", MOST_TURNS)
-    num_files = sum(len(turn["files"]) for turn in turns if isinstance(turn, dict) and isinstance(turn.get("files"), list))
+    num_files = sum(
+        len(turn["files"]) for turn in turns if isinstance(turn, dict) and isinstance(turn.get("files"), list)
+    )
     if num_files > MOST_FILES:
         raise _too_much("files", num_files, MOST_FILES)
     return Saved(tuple(map(_turn_in, turns)), _text(whole, "model"), _text(whole, "system"))

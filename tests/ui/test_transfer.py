@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -76,11 +77,8 @@ def test_a_file_with_anything_in_the_place_of_something_is_opened_or_refused(sav
             where[place] = data.draw(JUNK)
             break
         where = where[place]
-    try:
+    with suppress(InvalidInput):
         opened = from_json(json.dumps(whole).encode())
-    except InvalidInput as error:
-        assert str(error)
-    else:
         assert from_json(to_json(opened).encode()) == opened
 
 
@@ -128,7 +126,9 @@ def test_endless_conversations_are_refused():
 
 def test_markdown_holds_the_pictures_and_no_foreign_markup():
     picture = b"\x89PNG and so on"
-    turn = SavedTurn("Is <b>this</b>\na [trap](http://x)?", (picture,), answer="**No** ![x](http://x/y.png)", line="9 tokens")
+    turn = SavedTurn(
+        "Is <b>this</b>\na [trap](http://x)?", (picture,), answer="**No** ![x](http://x/y.png)", line="9 tokens"
+    )
     text = to_markdown(SAY, Saved((turn,), "a model", "Be brief."))
     assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in text
     assert "> Be brief" in text

@@ -92,7 +92,7 @@ def test_no_component_opens_what_a_client_names(page):
 
     inputs = {block for function in events(page) for block in function.inputs}
     pictures = [block for block in inputs if isinstance(block, Image)]
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     for picture in pictures:
         assert picture.preprocess(ImageData(path="/etc/passwd", orig_name="a.svg")) == "/etc/passwd"  # not opened
         assert picture.preprocess(None) is None
@@ -106,7 +106,7 @@ def test_a_link_is_not_followed(page):
     import gradio as gr
 
     guarded = [block for block in page.blocks.values() if "preprocess" in vars(block)]
-    assert len(guarded) == 7
+    assert len(guarded) == 9
     for block in guarded:
         with pytest.raises(gr.Error, match="Links are not followed"):
             asyncio.run(block.async_move_resource_to_block_cache("https://example.org/x.png"))

@@ -151,9 +151,7 @@ class Events:
 
     # --- views
 
-    def _asked(
-        self, say: Texts, visitor: Visitor, conversation: Conversation, draft: Draft | None = None
-    ) -> list[Any]:
+    def _asked(self, say: Texts, visitor: Visitor, conversation: Conversation, draft: Draft | None = None) -> list[Any]:
         visitor.stops.asked()
         visitor.editing = None
         return self._view(say, visitor, conversation, draft, is_waiting=True)
