@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 class Line:
     def __init__(self, page: gr.Blocks) -> None:
-        self._queue = page._queue
+        self._page = page  # and not its queue, which is made anew when it is set up
 
     def __call__(self) -> int:
         """How many wait, in all."""
-        return len(self._queue)
+        return len(self._page._queue)
 
     def ahead(self, session: str | None) -> int | None:
         """How many come before the last of a visitor's events; None where the visitor does not wait."""
-        line = self._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
+        line = self._page._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
         sessions = [event.session_hash for event in tuple(line.queue)] if line else []
         places = [place for place, one in enumerate(sessions) if one == session]
         return max(places, default=None)
 
     def wait_s(self, ahead: int) -> float | None:
         """How long somebody with so many before them may wait, as things went so far; None where nothing did yet."""
-        line = self._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
-        times = tuple(self._queue.process_time_per_fn.items())
+        line = self._page._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
+        times = tuple(self._page._queue.process_time_per_fn.items())
         taken = [time for function, time in times if function.concurrency_id == MODEL_EVENTS]
         count = sum(time.count for time in taken)
         if line is None or not count:

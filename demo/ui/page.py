@@ -17,6 +17,7 @@ from demo.ui.labels import Draw, block, label
 from demo.ui.line import Line
 from demo.ui.status import Drawn, status_html
 from demo.ui.tabs import captioning, chat_wiring, grounding, status
+from demo.ui.transcript import welcome_html
 from demo.ui.widgets import quick_event
 
 STATUS_S = 2.0
@@ -47,6 +48,7 @@ def blocks_of(context: UiContext) -> Mapping[str, Draw]:
     """Markup with many texts that stands still, by the names that `block` is given."""
     return {
         "title": title_html,
+        "welcome": welcome_html,
         "about": partial(about_html, specs=context.specs, offers=context.offers),
     }
 

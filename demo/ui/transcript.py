@@ -17,6 +17,11 @@ from demo.ui.reading import readable
 from demo.ui.thinking import thought_markdown
 
 
+def welcome_html(say: Texts) -> str:
+    """Where nothing was said yet."""
+    return f"<h3>{say('chat.welcome')}</h3><p>{say('chat.how')}</p>"
+
+
 def messages(say: Texts, conversation: Conversation) -> list[dict[str, Any]]:
     return [message for turn in conversation.turns for message in (_question(say, turn), _answer(say, turn))]
 

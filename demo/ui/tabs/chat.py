@@ -14,7 +14,7 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers.chat import Draft
-from demo.ui.labels import label
+from demo.ui.labels import block, label
 from demo.ui.stops import Stops
 from demo.ui.tasks import Task, tasks_for
 from demo.ui.widgets import SamplingControls, example_buttons, guarded, message_input, sampling_controls
@@ -125,7 +125,7 @@ def _chatbot() -> gr.Chatbot:
         show_label=False,
         container=False,
         height="min(62vh, 640px)",  # a fixed one: with max_height the newest words do not scroll into view
-        placeholder=f"<h3>{label('chat.welcome')}</h3><p>{label('chat.how')}</p>",
+        placeholder=block("welcome"),
         buttons=[],
         layout="bubble",
         latex_delimiters=[],
