@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from page_kit import file_of, scene, write
-from playwright.sync_api import expect, sync_playwright
+from page_kit import chromium, file_of, scene, write
+from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -13,14 +13,6 @@ BOX = "#message textarea"
 ANSWER = "#conversation .bot .message-content"
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 LONG = "tell " * 300
-
-
-@pytest.fixture(scope="module")
-def browser(browser):
-    """With a camera that shows a test picture."""
-    path = browser.browser_type.executable_path
-    del path
-    return browser
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +61,10 @@ def finished(tab, count=1):
     )
 
 
-def questions(tab):
-    return tab.locator("#conversation .user .message-content").all_inner_texts()
+def open_file(tab, path):
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name="Open a JSON file").click()
+    chooser.value.set_files(path)
 
 
 def test_an_earlier_question_is_edited_and_what_followed_is_dropped(visit, tmp_path):
@@ -95,7 +89,9 @@ def test_an_earlier_question_is_edited_and_what_followed_is_dropped(visit, tmp_p
     expect(tab.locator("#conversation .user-row")).to_have_count(3)
     ask(tab, "What was it?")
     expect(tab.locator("#conversation .user-row")).to_have_count(1)
-    expect(tab.locator(ANSWER).first).to_contain_text("What was it? I see a picture of 320 x 200 pixels, and this is turn 1")
+    expect(tab.locator(ANSWER).first).to_contain_text(
+        "What was it? I see a picture of 320 x 200 pixels, and this is turn 1"
+    )
     expect(tab.get_by_role("button", name="Keep it as it was")).to_be_hidden()
     finished(tab)
 
@@ -134,7 +130,6 @@ def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_lon
     finished(tabs[0])  # so that it is known how long an answer takes
     ask(tabs[0], LONG)
     expect(tabs[0].locator(ANSWER).last).to_contain_text("Writing", timeout=15_000)
-    before = tabs[1].locator(BOX).bounding_box()
     for number, words in ((1, "You are next"), (2, "1 ahead of you")):
         ask(tabs[number], "Me?")
         expect(tabs[number].locator("#chat-ahead")).to_contain_text(words, timeout=5_000)
@@ -150,7 +145,6 @@ def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_lon
     tabs[0].locator("#message .stop-button").click()
     finished(tabs[2])
     expect(tabs[2].locator("#chat-ahead")).to_be_hidden()
-    del before
 
 
 def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path):
@@ -181,9 +175,9 @@ def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path)
     fresh.get_by_text("Save or open a conversation").click()
     fresh.get_by_role("button", name="Save as JSON").click()
     expect(fresh.locator("#files-line .error")).to_contain_text("There is nothing to save")
-    fresh.set_input_files("#open-json input[type=file], input#open-json", write(tmp_path, "bad.json", b'{"a": 1}'))
+    open_file(fresh, write(tmp_path, "bad.json", b'{"a": 1}'))
     expect(fresh.locator("#files-line .error")).to_contain_text("no conversation that can be opened")
-    fresh.set_input_files("#open-json input[type=file], input#open-json", str(saved))
+    open_file(fresh, str(saved))
     expect(fresh.locator("#conversation img")).to_have_count(2)
     expect(fresh.locator("#files-line")).to_be_hidden()
     expect(fresh.locator("#conversation .bot .thing")).to_have_text("red dog")
@@ -193,20 +187,23 @@ def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path)
     expect(fresh.locator(ANSWER).filter(has_text="a picture of 320 x 200")).to_have_count(2)
 
 
-def test_tasks_fill_the_box_and_the_camera_adds_a_picture_in_chinese_on_a_phone(playwright_camera, page):
-    tab = playwright_camera.new_context(viewport=PHONE, locale="zh-CN", permissions=["camera"]).new_page()
-    show(tab, page)
-    tab.get_by_role("button", name="识别文字").click()
-    expect(tab.locator(BOX)).to_have_value(re.compile("Write down all the text"))
-    expect(tab.locator(BOX)).to_be_focused()
-    tab.get_by_text("用摄像头拍照").click()
-    tab.locator("#chat-camera button").first.click()
-    tab.locator("#chat-camera").get_by_role("button").last.wait_for()
-    tab.wait_for_timeout(1_000)
-    tab.screenshot(path="/tmp/chat/camera.png")
+CAMERA = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
-@pytest.fixture
-def playwright_camera(browser):
-    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    return browser, camera
+def test_tasks_and_the_camera_fill_the_box_in_chinese_on_a_phone(browser, page):
+    """In a browser of its own, with a camera that shows a test picture."""
+    kind = browser.browser_type
+    with kind.launch(executable_path=chromium(), args=CAMERA) as other:
+        tab = other.new_context(viewport=PHONE, locale="zh-CN", permissions=["camera"]).new_page()
+        show(tab, page)
+        tab.get_by_role("button", name="识别文字").click()
+        expect(tab.locator(BOX)).to_have_value(re.compile("Write down all the text"))
+        expect(tab.locator(BOX)).to_be_focused()
+        tab.get_by_text("用摄像头拍照").click()
+        camera = tab.locator("#chat-camera")
+        camera.locator("[title='grant webcam access'] button").click()
+        camera.get_by_role("button", name="capture photo").click()
+        expect(tab.locator("#message .thumbnail-item")).to_have_count(1)
+        expect(camera.locator("[title='grant webcam access'] button")).to_be_visible()  # free for the next one
+        tab.press(BOX, "Enter")
+        expect(tab.locator(ANSWER).first).to_contain_text(re.compile(r"a picture of \d+ x \d+"), timeout=15_000)
