@@ -1,4 +1,4 @@
-"""The page: heading, status line, four tabs. Layout only; builds and returns, starts nothing.
+"""The page: heading, status line, five tabs. Layout only; builds and returns, starts nothing.
 
 Owns the order of the parts and the refresh of the status line.
 """
@@ -16,7 +16,7 @@ from demo.ui.context import UiContext, Waiting
 from demo.ui.labels import Draw, block, label
 from demo.ui.line import Line
 from demo.ui.status import Drawn, status_html
-from demo.ui.tabs import captioning, chat_wiring, grounding, status
+from demo.ui.tabs import captioning, chat_wiring, compare, grounding, status
 from demo.ui.transcript import welcome_html
 from demo.ui.widgets import quick_event
 
@@ -36,6 +36,8 @@ def build_page(context: UiContext) -> gr.Blocks:
                 grounding.build(context, waiting)
             with gr.Tab(label("role.captioning"), id="captioning"):
                 captioning.build(context, waiting)
+            with gr.Tab(label("compare.tab"), id="compare"):
+                compare.build(context, waiting)
             with gr.Tab(label("panel.tab"), id="status") as last:
                 status_tab = status.build(context, waiting)
         chat_wiring.restore_on_load(page, chat_tab, chat_events)

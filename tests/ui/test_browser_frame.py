@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BOX = "#message textarea"
 ANSWER = "#conversation .bot .message-content"
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-TABS = {"en": ("Chat", "Grounding", "Captioning", "Status"), "zh": ("对话", "定位", "描述", "状态")}
+TABS = {"en": ("Chat", "Grounding", "Captioning", "Compare", "Status"), "zh": ("对话", "定位", "描述", "对比", "状态")}
+STATUS = 4
 PREFIX = "/some/prefix"
 LONG = "tell " * 200
 
@@ -135,7 +136,7 @@ REACHED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("index", range(4), ids=TABS["en"])
+@pytest.mark.parametrize("index", range(5), ids=TABS["en"])
 def test_every_control_is_reached_by_the_keyboard_and_shows_that_it_is(visit, index):
     tab = visit()
     open_tab(tab, index)
@@ -192,7 +193,7 @@ def test_the_browsers_language_is_spoken_from_labels_to_answers_of_events(visit)
     assert tab.evaluate("document.documentElement.lang") == "zh-CN"
     expect(tab.locator("#status")).to_contain_text("就绪")
     expect(tab.locator("#status")).to_contain_text("无人排队")
-    open_tab(tab, 3, "zh")
+    open_tab(tab, STATUS, "zh")
     expect(tab.locator("#panel")).to_contain_text("计划与实际")
     tab.wait_for_timeout(2_500)  # a refresh
     expect(tab.locator("#panel")).to_contain_text("计划与实际")
@@ -217,7 +218,7 @@ def test_the_switch_changes_the_language_and_is_remembered(visit, page):
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
 def test_the_status_moves_nothing_while_an_answer_is_written_elsewhere(visit, viewport):
     watched, other = visit(viewport=viewport, script=SHIFTS), visit()
-    open_tab(watched, 3)
+    open_tab(watched, STATUS)
     expect(watched.locator("#panel .card").first).to_be_visible()
     watched.wait_for_timeout(1_000)
     watched.evaluate("shifts.length = 0")
@@ -278,7 +279,7 @@ def test_behind_a_proxy_under_a_prefix_everything_works_and_streams(proxy, visit
     expect(tab.locator("#message .stop-button")).to_be_visible()  # unbuffered: it is still being written
     expect(finished(tab)).to_have_count(2, timeout=30_000)
     assert len(growing.inner_text()) > early
-    open_tab(tab, 3, "zh")
+    open_tab(tab, STATUS, "zh")
     expect(tab.locator("#panel .card").first).to_be_visible()
     assert tab.context.new_cdp_session(tab).send("Page.getAppManifest")["errors"] == []
     assert proxy.strays == []

@@ -149,7 +149,7 @@ def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_lon
 
 def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path):
     tab = visit()
-    tab.get_by_text("System prompt", exact=True).click()
+    tab.get_by_role("tabpanel").get_by_text("System prompt", exact=True).click()
     tab.locator("#system textarea").fill("Be brief.")
     ask(tab, "Where is the red dog?", write(tmp_path, "scene.png", file_of(scene())))
     finished(tab)
@@ -202,6 +202,7 @@ def test_tasks_and_the_camera_fill_the_box_in_chinese_on_a_phone(browser, page):
         tab.get_by_text("用摄像头拍照").click()
         camera = tab.locator("#chat-camera")
         camera.locator("[title='grant webcam access'] button").click()
+        tab.wait_for_function("document.querySelector('#chat-camera video')?.videoWidth > 0")
         camera.get_by_role("button", name="capture photo").click()
         expect(tab.locator("#message .thumbnail-item")).to_have_count(1)
         expect(camera.locator("[title='grant webcam access'] button")).to_be_visible()  # free for the next one
