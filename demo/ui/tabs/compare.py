@@ -104,30 +104,40 @@ def _layout(context: UiContext) -> CompareTab:
             with gr.Row(elem_classes=["switch"]):
                 run = gr.Button(label("compare.run"), variant="primary", elem_id="compare-run", scale=3)
                 stop = gr.Button(label("compare.stop"), interactive=False, elem_id="compare-stop", scale=1)
-    sides: dict[Place, Side] = {}
+    settings, results = {}, {}
+    with gr.Row(elem_classes=["sides"]):  # rows of their own, so that the answers begin at one height
+        for place in PLACES:
+            with gr.Column(min_width=300):
+                settings[place] = _settings(context, place)
     with gr.Row(elem_classes=["sides"]):
         for place in PLACES:
             with gr.Column(min_width=300):
-                sides[place] = _side(context, place)
+                results[place] = _result(place)
+    sides = {place: Side(*settings[place], *results[place]) for place in PLACES}
     return CompareTab(gr.State(Both()), picture, question, run, stop, sides)
 
 
-def _side(context: UiContext, place: Place) -> Side:
+def _settings(context: UiContext, place: Place) -> tuple[gr.Radio, SamplingControls, gr.Textbox]:
     names = list(handlers.models(context))
-    gr.HTML(f"<h3 class='side'>{label(f'compare.{place}')}</h3>")
+    gr.HTML(f"<h2 class='side'>{label(f'compare.{place}')}</h2>")
     chosen = names[-1] if place == "right" else names[0]
     model = gr.Radio(
         names, value=chosen, label=label("compare.model"), visible=len(names) > 1, elem_id=f"compare-{place}-model"
     )
     sampling = sampling_controls(STARTS[place] if len(names) == 1 else Sampling())
-    system = system_prompt(f"compare-{place}-system", takes=any(spec.has_system for spec in context.specs.values()))
+    takes = any(spec.has_system for spec in context.specs.values())
+    return model, sampling, system_prompt(f"compare-{place}-system", takes=takes)
+
+
+def _result(place: Place) -> tuple[gr.HTML, gr.HTML, gr.Image]:
+    gr.HTML(f"<h2 class='side'>{label(f'compare.{place}_answer')}</h2>")
     text = gr.HTML(f"<p class='line hint'>{label('compare.hint')}</p>", elem_id=f"compare-{place}-text")
     line = gr.HTML(elem_id=f"compare-{place}-line")
     drawn = gr.Image(
         label=label("compare.drawn"), show_label=False, interactive=False, type="filepath", visible=False,
         buttons=["fullscreen"], elem_id=f"compare-{place}-drawn",
     )  # fmt: skip
-    return Side(model, sampling, system, line, text, drawn)
+    return line, text, drawn
 
 
 def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
