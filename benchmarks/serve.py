@@ -5,7 +5,7 @@ nothing of pages. A table stands first, one line of JSON last. Times are seconds
 says so.
 
     python -m benchmarks.serve [--model bundled] [--users 1 2 4 8] [--slots 1 8] [--placement auto] [--rounds 3]
-                               [--peers 1 2] [--json FILE]
+                               [--peers 1 2] [--served] [--json FILE]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.circumstances import circumstances, save
 from benchmarks.engine import EXAMPLES, READY_S, marked, percentile
 from benchmarks.peers import peer
+from benchmarks.served import serving
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.events import Done, Token
 from demo.engine.manager import ModelManager, resolve_roles
@@ -142,6 +143,13 @@ def other(config: EngineConfig, copies: int) -> Iterator[Ask]:
         yield ask
 
 
+@contextmanager
+def server(config: EngineConfig, slots: int) -> Iterator[Ask]:
+    spec = next(iter(resolve_roles(config).values()))
+    with serving(config, spec, slots=slots) as remote, engine(remote) as ask:
+        yield ask
+
+
 def designs(config: EngineConfig, options: argparse.Namespace) -> dict[str, Callable[[], AbstractContextManager[Ask]]]:
     """What is measured, by name; each is started anew for each load."""
     made = {}
@@ -150,6 +158,8 @@ def designs(config: EngineConfig, options: argparse.Namespace) -> dict[str, Call
     for copies in options.peers:
         name = "generate(), one copy" if copies == 1 else f"generate(), {copies} copies in threads"
         made[name] = partial(other, config, copies)
+    if options.served:
+        made["transformers serve"] = partial(server, config, max(options.users))
     return made
 
 
@@ -186,6 +196,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--placement", default="auto", help="as launch.py takes it")
     parser.add_argument("--rounds", type=int, default=3, help="conversations for each of the most users")
     parser.add_argument("--peers", type=int, nargs="*", default=[], help="copies of the other designs, in one process")
+    parser.add_argument("--served", action="store_true", help="beside `transformers serve` with the same directory")
     parser.add_argument("--json", type=Path, help="also write the result here")
     return parser.parse_args()
 

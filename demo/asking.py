@@ -143,18 +143,22 @@ def _more(before: str, now: str) -> str:
 
 
 class _Progress:
-    """One line on stderr that overwrites itself until the first word comes, and only where somebody watches."""
+    """One line on stderr that overwrites itself until the first word comes; only failures where nobody watches."""
 
     def __init__(self) -> None:
         self._is_watched = sys.stderr.isatty()
         self._is_shown = False
+        self._trouble = ""
 
     def show(self, event: StreamEvent) -> None:
-        is_loading = isinstance(event, Ping) and event.state == "loading"
-        if self._is_watched and (is_loading or self._is_shown):
-            sys.stderr.write("\r\033[K" + (_loading(event) if isinstance(event, Ping) and is_loading else ""))
+        loading = event if isinstance(event, Ping) and event.state == "loading" else None
+        if self._is_watched and (loading or self._is_shown):
+            sys.stderr.write("\r\033[K" + (_loading(loading) if loading else ""))
             sys.stderr.flush()
-            self._is_shown = is_loading
+            self._is_shown = loading is not None
+        elif loading and loading.detail.startswith("restarting") and loading.detail != self._trouble:
+            self._trouble = loading.detail
+            note(loading.detail)
 
 
 def _loading(ping: Ping) -> str:

@@ -246,6 +246,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")
         return 1
+    except BrokenPipeError:  # whoever read the answer, like `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the exit
+        return 1
 
 
 def _set_up_logging(task: Task) -> None:

@@ -74,7 +74,7 @@ def _bare(answer: str, before: str, after: str, *, is_growing: bool) -> str:
     answer = answer.removeprefix(before).lstrip() if before else answer
     if after and after in answer:
         return answer.partition(after)[0].rstrip()
-    return _without_beginning(answer, after) if is_growing else answer
+    return _without_beginning(answer, after).rstrip() if is_growing and after else answer
 
 
 def _without_beginning(text: str, tag: str) -> str:

@@ -156,7 +156,8 @@ def test_an_unknown_name_lists_the_known_ones(name):
 
 
 @pytest.mark.parametrize("name", ["./not-there", "/not/there", "a/b/c", "~/not-there-at-all", "../x"])
-def test_a_path_that_is_not_there_is_not_taken_for_a_repository(name):
+def test_a_path_that_is_not_there_is_not_taken_for_a_repository(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelNotFound, match="no such directory"):
         resolve(ModelChoice(name))
 

@@ -63,6 +63,7 @@ TAGS = st.sampled_from([(), (THINK,), (THINK_ANSWER,), (CHANNEL,), (THINK, BRACK
 
 @given(text=PIECES, tags=TAGS)
 @example(text="<think>a</think><answer>b</answer>", tags=(THINK_ANSWER,))
+@example(text="</think>a\n</answer>", tags=(THINK_ANSWER,))
 def test_what_was_shown_is_never_taken_back_while_a_thought_that_was_opened_grows(text, tags):
     text = (tags[0].open if tags else "") + text
     before = Reasoned("", "")

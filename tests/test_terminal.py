@@ -373,3 +373,12 @@ def test_captions_that_are_there_are_left_alone_unless_others_are_wanted(picture
     )
     assert finished.returncode == 0
     assert (out / "scene.txt").read_text() == "by hand\nA small thing in front of a plain background.\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_trace():
+    command = [sys.executable, "launch.py", "chat", "-q", "hi", "--model", "fake?token_s=0.05"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+        assert ran.stdout.read(1)
+        ran.stdout.close()
+        assert ran.wait(30) == 1
+        assert b"Traceback" not in ran.stderr.read()

@@ -71,14 +71,17 @@ class OpenAIBackend:
     def _chosen(self, spec: ModelSpec) -> str:
         """The server's name for the model: the one that is asked for, else the only one there is."""
         names = self._server.models()
+        if names is None and spec.source:  # it has a list and cannot make it; what it serves, it may serve all the same
+            return spec.source
+        if not names:
+            remedy = "Give the address of an OpenAI-compatible API, such as http://HOST:8000/v1."
+            raise EndpointDown("The server does not list its models", remedy=remedy)
         if spec.source in names or spec.name in names:
             return spec.source if spec.source in names else spec.name
         if len(names) == 1:
             return names[0]
-        shown = ", ".join(names) or "none"
-        raise ConfigError(
-            f"The server has no model {spec.source}", value=shown, remedy="Name one of these with --model."
-        )
+        remedy = "Name one of these with --model."
+        raise ConfigError(f"The server has no model {spec.source}", value=", ".join(names), remedy=remedy)
 
 
 class Server:
@@ -101,25 +104,35 @@ class Server:
         return connection
 
     def send(self, connection: HTTPConnection, method: str, path: str, body: dict[str, Any] | None) -> HTTPResponse:
+        """The response; raises what a refusal means."""
+        response = self._response(connection, method, path, body)
+        if response.status != 200:
+            raise refusal(response.status, response.read(65_536))
+        return response
+
+    def _response(
+        self, connection: HTTPConnection, method: str, path: str, body: dict[str, Any] | None
+    ) -> HTTPResponse:
         headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
         if key := os.environ.get(KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {key}"
         data = None if body is None else json.dumps(body).encode()
         connection.request(method, f"{self._url.path}{path}", body=data, headers=headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            raise refusal(response.status, response.read(65_536))
-        return response
+        return connection.getresponse()
 
-    def models(self) -> list[str]:
+    def models(self) -> list[str] | None:
+        """Their names; none where what comes is no list, None where the server failed while making it."""
         connection = self.connect()
         try:
             connection.sock.settimeout(CONNECT_S)
-            listed = json.loads(self.send(connection, "GET", "/models", None).read(10_000_000))
-            return [str(entry["id"]) for entry in listed["data"]]
-        except (*BROKEN, LookupError, TypeError) as error:
-            remedy = "Give the address of an OpenAI-compatible API, such as http://HOST:8000/v1."
-            raise EndpointDown("The server does not list its models", remedy=remedy) from error
+            response = self._response(connection, "GET", "/models", None)
+            if response.status >= 500:
+                return None
+            if response.status != 200:
+                raise refusal(response.status, response.read(65_536))
+            return [str(entry["id"]) for entry in json.loads(response.read(10_000_000))["data"]]
+        except (*BROKEN, LookupError, TypeError):
+            return []
         finally:
             connection.close()
 

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -45,7 +46,7 @@ class Peer:
     def __init__(self):
         self.answer = ANSWER
         self.status, self.body = 200, b""
-        self.models = MODELS
+        self.models, self.list_status = MODELS, 200
         self.ends = True  # with the stream's own last word
         self.pause_s = 0.0
         self.asked = []
@@ -58,7 +59,7 @@ class Peer:
 
             def do_GET(self):
                 peer.asked.append(("GET", self.path, dict(self.headers), None))
-                self._say(200, json.dumps(peer.models).encode())
+                self._say(peer.list_status, json.dumps(peer.models).encode())
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -223,6 +224,15 @@ def test_a_server_that_lists_no_models_is_none(peer, models):
     peer.models = models
     with pytest.raises(EndpointDown, match="does not list its models"):
         loaded(peer)
+
+
+def test_a_server_that_fails_over_its_list_is_asked_for_the_model_that_was_named(peer):
+    """As `transformers serve` does, whose list is of a cache that need not be there."""
+    peer.list_status = 500
+    ask(loaded(peer))
+    assert peer.asked[-1][3]["model"] == SPEC.source
+    with pytest.raises(EndpointDown, match="does not list its models"):
+        loaded(peer, replace(SPEC, name="", source=""))
 
 
 def test_a_server_that_is_not_there_is_told_so(peer):

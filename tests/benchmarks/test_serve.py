@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serve import TURNS, Load, Said, own_picture, talk, under_load
-from tests.tinymodels import save_cogvlm
+from tests.tinymodels import save_cogvlm, save_llava
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,3 +70,16 @@ def test_it_compares_slots_with_a_bare_model_and_the_answers_are_the_same(tmp_pa
     assert len({load["tokens"] for load in rows.values()}) == 1
     assert all(load["differing"] == 0 for load in rows.values())
     assert len([line for line in run.stdout.splitlines() if line.startswith("| ")]) == 5
+
+
+@pytest.mark.slow
+def test_it_asks_transformers_serve_the_same(tmp_path):
+    model = save_llava(tmp_path / "model")
+    arguments = ["--model", str(model), "--users", "2", "--slots", "2", "--rounds", "1", "--served"]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serve", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    loads = json.loads(run.stdout.splitlines()[-1])["loads"]
+    assert loads.keys() == {"engine, slots 2", "transformers serve"}
+    assert loads["transformers serve"][0]["tokens"] > 0
