@@ -73,8 +73,8 @@ class ModelSpec:
 
     @property
     def has_system(self) -> bool:
-        """Whether it heeds a system prompt; one of an unknown family is not asked to."""
-        return self.traits.has_system or (self.backend == "fake" and ("has_system", "1") in self.options)
+        """Whether it heeds a system prompt, as far as is known of its family."""
+        return self.traits.has_system
 
     @property
     def is_cogvlm(self) -> bool:

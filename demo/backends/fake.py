@@ -48,7 +48,6 @@ class FakeOptions:
     thought_tokens: int = 0  # words of reasoning before every answer, one of them a box that is none of the answer's
     max_pictures: int = 1  # that it says it takes
     max_frames: int = 0  # of a clip, likewise
-    has_system: int = 0  # 1: it says that it heeds a system prompt; it repeats one in any case
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
     answer_bytes: int = 0  # what an answer takes, besides, of the first device

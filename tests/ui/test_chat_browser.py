@@ -17,7 +17,7 @@ LONG = "tell " * 300
 
 @pytest.fixture(scope="module")
 def page(open_page):
-    return open_page("fake?token_s=0.02&has_system=1&max_pictures=2", max_queue=2)
+    return open_page("fake?token_s=0.02&max_pictures=2", max_queue=2)
 
 
 @pytest.fixture

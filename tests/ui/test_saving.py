@@ -99,7 +99,7 @@ def test_an_open_answer_and_an_empty_conversation_are_not_saved(make):
 
 
 def test_a_side_has_its_own_settings_and_says_them(make):
-    context = make(has_system=1)
+    context = make()
     *_, left = compare.side(context, "fake", None, "What?", "Be brief.", (0, 1, 0, 3))
     assert left.text.split() == ["You", "asked:", "What?"]
     assert english(left.remark).endswith("cut off at the limit of new tokens · always the likeliest word")
