@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from demo.config import BUNDLED_MODEL, REMOTE_MODEL, EngineConfig, ModelChoice, ServerConfig
 from demo.errors import ConfigError, DemoError
-from demo.flags import ENGINE_FLAGS, FLAGS, SERVE_FLAGS, CaptionStyle, Existing, Flag
+from demo.flags import ENGINE_FLAGS, FLAGS, SERVE_FLAGS, CaptionStyle, Existing, Export, Flag
 from demo.types import ROLES
 
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -76,6 +76,11 @@ class Caption:
     json: bool
     out: str | None
     existing: Existing = "skip"
+    export: tuple[Export, ...] = ()
+    instruction: str = ""
+    words: int = 0
+    prefix: str = ""
+    suffix: str = ""
 
 
 Task = Serve | ShowPlan | ShowModels | Chat | Ground | Caption
@@ -167,7 +172,9 @@ def _task(name: str, values: Mapping[str, Any], given: Mapping[str, Any]) -> Tas
     if name == "ground":
         return Ground(given["image"], given["phrase"], values["json"], values["out"])
     if name == "caption":
-        chosen = _given(values, "style", "json", "out", "existing")
+        chosen = _given(
+            values, "style", "json", "out", "existing", "export", "instruction", "words", "prefix", "suffix"
+        )
         return Caption(tuple(given["paths"]), **{"style": "short", "out": None, **chosen})
     if values["plan"]:
         return ShowPlan(values["json"], values["assume"])

@@ -20,6 +20,7 @@ from demo.types import ROLES, Role
 
 CaptionStyle = Literal["short", "detailed", "grounded"]
 Existing = Literal["skip", "overwrite", "append"]
+Export = Literal["parquet", "zip"]
 
 
 def _text(value: str) -> str:
@@ -129,6 +130,7 @@ _QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 _COMPILES: tuple[str, ...] = get_args(Compile)
 _STYLES: tuple[str, ...] = get_args(CaptionStyle)
 _EXISTING: tuple[str, ...] = get_args(Existing)
+_EXPORTS: tuple[str, ...] = get_args(Export)
 
 ENGINE_FLAGS = (
     Flag(
@@ -244,6 +246,15 @@ GROUND_FLAGS = (
 )
 CAPTION_FLAGS = (
     Flag("--style", "STYLE", "short, detailed, or grounded with boxes (default: short)", choices=_STYLES),
+    Flag("--instruction", "TEXT", "also tell the model this, like 'Name the colours.'"),
+    Flag(
+        "--words",
+        "N",
+        "ask for captions of about so many words (default: as the style is)",
+        _number("--words", 1, 1000),
+    ),
+    Flag("--prefix", "TEXT", "put this before each caption, as it is"),
+    Flag("--suffix", "TEXT", "put this after each caption, as it is"),
     Flag("--json", None, "print one JSON object per picture and line"),
     Flag(
         "--out",
@@ -257,6 +268,14 @@ CAPTION_FLAGS = (
         "with --out, where a picture has a caption there already: skip leaves it alone, overwrite makes another, "
         "append adds one on a line of its own (default: skip)",
         choices=_EXISTING,
+    ),
+    Flag(
+        "--export",
+        "FORMAT",
+        "with --out, also write all captions to captions.parquet (needs pyarrow) or captions.zip at the end; may be "
+        "given several times",
+        choices=_EXPORTS,
+        many=True,
     ),
 )
 

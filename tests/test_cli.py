@@ -95,6 +95,20 @@ def test_models_are_named_for_all_roles_or_for_one(line, models):
         ("caption a.png d", Caption(("a.png", "d"), "short", json=False, out=None)),
         ("caption d --style grounded --out t", Caption(("d",), "grounded", json=False, out="t")),
         ("caption d --out t --existing append", Caption(("d",), "short", json=False, out="t", existing="append")),
+        (
+            "caption d --out t --export zip --export parquet --words 25 --instruction Shout. --prefix a_ --suffix _z",
+            Caption(
+                ("d",),
+                "short",
+                json=False,
+                out="t",
+                export=("zip", "parquet"),
+                instruction="Shout.",
+                words=25,
+                prefix="a_",
+                suffix="_z",
+            ),
+        ),
         ("--plan", ShowPlan(json=False, assume=None)),
         ("--plan --json --assume 2x24GiB", ShowPlan(json=True, assume="2x24GiB")),
         ("models", ShowModels()),
@@ -135,6 +149,11 @@ SAMPLES = {
     "--out": "x.png",
     "--style": "detailed",
     "--existing": "append",
+    "--export": "zip",
+    "--instruction": "Name the colours.",
+    "--words": "25",
+    "--prefix": "a photo: ",
+    "--suffix": " #art",
 }
 POSITIONALS = {"serve": [], "chat": ["chat"], "ground": ["ground", "i", "p"], "caption": ["caption", "i"]}
 NEEDS = {"--json": ["--plan"], "--assume": ["--plan"], "--trust-remote-code": ["--revision", "abc"]}

@@ -18,6 +18,9 @@ def test_every_set_is_complete_and_consistent(name):
     assert all(text.strip() for text in (*prompts.caption.values(), *prompts.chat_examples))
     assert prompts.ground.count("{phrase}") == bool(prompts.ground)
     assert prompts.describe_region.count("{box}") == bool(prompts.describe_region)
+    assert prompts.ground_all.count("{phrase}") == bool(prompts.ground_all) <= bool(prompts.ground)
+    assert prompts.ask_region.count("{box}") == prompts.ask_region.count("{question}") == bool(prompts.ask_region)
+    assert bool(prompts.ask_region) <= bool(prompts.describe_region)
     for template in prompts.templates:
         assert template.name.strip()
         assert template.text.count("{task}") == 1
@@ -29,7 +32,11 @@ def test_every_set_is_complete_and_consistent(name):
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_file_holds_nothing_that_is_not_read(path):
     read = {"caption", "ground", "describe_region", "chat_examples"}
-    assert read <= set(json.loads(path.read_text())) <= {*read, "verified", "whole", "templates"}
+    assert (
+        read
+        <= set(json.loads(path.read_text()))
+        <= {*read, "verified", "whole", "templates", "ground_all", "ask_region"}
+    )
 
 
 def test_cogvlm_is_asked_in_the_words_it_was_trained_on():
@@ -61,6 +68,24 @@ def test_only_the_templates_own_words_of_a_question_may_be_structure(name):
     assert phrase.join(ours) == message.text == load_prompts(name).ask_where(phrase)
     caption = load_prompts(name).caption_of("short", PICTURE)
     assert [caption.text[start:end] for start, end in caption.own] == [caption.text]
+
+
+def test_a_question_about_a_box_holds_the_box_as_structure_and_the_users_words_as_words():
+    message = load_prompts("internvl").about("a <box>{box} {question}?", "<box>[[1,2,3,4]]</box>", PICTURE)
+    assert message.text == "Look at <box>[[1,2,3,4]]</box>. a <box>{box} {question}?"
+    assert [message.text[start:end] for start, end in message.own if end > start] == [
+        "Look at <box>[[1,2,3,4]]</box>. "
+    ]
+    described = load_prompts("internvl").what("<box>[[1,2,3,4]]</box>", PICTURE)
+    assert [described.text[start:end] for start, end in described.own] == [described.text]
+
+
+def test_all_instances_are_asked_for_in_other_words_where_there_are_some():
+    several = load_prompts("qwen3_vl")
+    assert several.where("dog", PICTURE, every=True).text.startswith("Outline the position of each dog")
+    assert several.where("dog", PICTURE).text == several.ask_where("dog")
+    only = load_prompts("cogvlm")
+    assert only.where("dog", PICTURE, every=True) == only.where("dog", PICTURE)
 
 
 def test_a_model_without_boxes_refuses_questions_about_them():

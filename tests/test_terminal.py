@@ -1,6 +1,7 @@
 """The demo without its page, in real processes, with the fake model."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -373,6 +374,49 @@ def test_captions_that_are_there_are_left_alone_unless_others_are_wanted(picture
     )
     assert finished.returncode == 0
     assert (out / "scene.txt").read_text() == "by hand\nA small thing in front of a plain background.\n"
+
+
+def test_captions_are_as_wished_and_exported(picture, tmp_path):
+    out = tmp_path / "out"
+    wished = ("--words", "25", "--instruction", "Name the colours.", "--prefix", "a photo: ", "--suffix", " #art")
+    finished = launch("caption", picture, *wished, "--out", out, "--export", "zip", "--model", "fake")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    asked = "Describe the image in one short sentence. Name the colours. Use about 25 words."
+    assert finished.stdout.startswith(f"a photo: You asked: {asked} I see")
+    assert finished.stdout.endswith(" #art\n")
+    with zipfile.ZipFile(out / "captions.zip") as made:
+        assert sorted(made.namelist()) == ["captions.csv", "captions.jsonl", "scene.txt"]
+    again = launch("caption", picture, *wished, "--out", out, "--model", "fake?fail_load=error")
+    assert again.stdout == finished.stdout  # resumed: the same wishes are the same job
+
+
+def test_an_export_that_cannot_be_is_refused_before_anything_is_done(picture, tmp_path):
+    finished = launch("caption", picture, "--export", "zip", "--model", "fake")
+    assert finished.returncode == 2
+    assert "--export goes with --out" in finished.stderr
+    if importlib.util.find_spec("pyarrow") is None:
+        finished = launch("caption", picture, "--out", tmp_path / "o", "--export", "parquet", "--model", "fake")
+        assert finished.returncode == 2
+        assert "pip install pyarrow" in finished.stderr
+        assert not (tmp_path / "o").exists()
+
+
+def test_a_model_of_fixed_questions_is_told_of(picture):
+    finished = launch("caption", picture, "--words", "25", "--model", "bundled")
+    assert finished.returncode == 0, finished.stderr
+    assert "knows fixed questions only" in finished.stderr
+
+
+def test_a_shortage_of_memory_costs_no_caption_and_is_told(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        Image.new("RGB", (64 + index, 48)).save(folder / f"{index}.png")
+    finished = launch("caption", folder, "--slots", "4", "--model", "fake?most_at_once=1&token_s=0.02")
+    assert finished.returncode == 0, finished.stderr
+    assert len(finished.stdout.splitlines()) == 6
+    assert "memory ran out; from now on at most" in finished.stderr
 
 
 def test_a_reader_that_has_seen_enough_ends_it_without_a_trace():

@@ -55,6 +55,8 @@ class FakeOptions:
     resume_s: float = 0.0
     fail_at: int = -1  # raises an error of no known family
     oom_at: int = -1
+    most_at_once: int = 0  # answers at a time that there is memory for, the others run out of it; 0: any number
+    most_width: int = 0  # of a picture, in pixels, that there is memory for; 0: any
     die_at: int = -1  # kill -9
     hang_at: int = -1  # sleeps for ever, whatever is cancelled
     fail_load: str = ""  # the kind of an error of ours, "error" or "oom" for a foreign one, "exit" to end unheard
@@ -82,6 +84,7 @@ class FakeBackend:
         self._options = FakeOptions()
         self._devices: frozenset[str] = frozenset()
         self._memory = PretendedMemory({})
+        self._open: set[str] = set()  # the requests that are being answered
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
         self._options = options = FakeOptions.from_pairs(spec.options)
@@ -117,11 +120,13 @@ class FakeBackend:
         first_s, count, reason = 0.0, 0, "cancelled"
         self._note("begin", request, count)
         self._memory.take(self._options.answer_bytes)
+        self._open.add(request.request_id)
         try:
             time.sleep(self._options.deaf_s)
             for piece in self._pieces(request):
                 if not _sleep(self._options.token_s if count else self._options.first_token_s, cancelled):
                     break
+                self._show_shortage(request)
                 self._show_fault(at=count)
                 first_s = first_s or time.monotonic() - started_s
                 count += 1
@@ -131,6 +136,7 @@ class FakeBackend:
             usage = Usage(_prompt_tokens(request), count, first_s, time.monotonic() - started_s)
             yield Finish(_as_reason(reason), usage)
         finally:
+            self._open.discard(request.request_id)
             self._note("end", request, count)
 
     def close(self) -> None:
@@ -155,6 +161,12 @@ class FakeBackend:
             os.kill(os.getpid(), signal.SIGKILL)
         while True:
             time.sleep(60)
+
+    def _show_shortage(self, request: GenerateRequest) -> None:
+        options = self._options
+        widest = max((picture.size.width for message in request.messages for picture in message.pictures), default=0)
+        if 0 < options.most_at_once < len(self._open) or 0 < options.most_width < widest:
+            raise OutOfMemoryError("the fake was told how much there is memory for")
 
     def _show_move(self, what: str) -> None:
         if self._options.fail_move == what and self._fault_is_due():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from demo.captioning.repetition import loops
-from demo.catalog import ModelSpec
+from demo.catalog import BUNDLED, ModelSpec
 from demo.engine.events import Done, StreamEvent, Token
 from demo.grounding import dialects
 from demo.grounding.highlight import plain
@@ -23,6 +23,7 @@ from demo.reasoning import split
 from demo.types import GenerateRequest, Message, Picture, Region, Sampling, Usage
 
 PENALTY = 1.2  # of repetition, where the first answer went in circles
+LENGTHS = (10, 25, 50, 100)  # words, to choose from; a model that was asked for one keeps it roughly
 
 
 DEFAULT = Sampling()
@@ -38,6 +39,7 @@ class Wishes:
 
     style: str
     instruction: str = ""  # the user's, added to the style's own
+    words: int = 0  # about how many are asked for; 0 leaves it to the style
     prefix: str = ""
     suffix: str = ""
     sampling: Sampling = DEFAULT
@@ -45,7 +47,18 @@ class Wishes:
     def message(self, prompts: PromptSet, picture: Picture) -> Message:
         """The style's words, which may hold a template's special tokens, and the user's, which may not."""
         message = prompts.caption_of(self.style, picture)
-        return replace(message, text=f"{message.text} {self.instruction}") if self.instruction else message
+        length = f"Use about {self.words} words." if self.words else ""
+        return replace(message, text=" ".join(filter(None, (message.text, self.instruction, length))))
+
+    @property
+    def are_special(self) -> bool:
+        """The model is asked for more than one of its own styles."""
+        return bool(self.instruction or self.words)
+
+
+def follows_wishes(spec: ModelSpec, prompts: PromptSet) -> bool:
+    """Whether a model heeds an instruction beside its style: not one that knows fixed questions only."""
+    return not prompts.whole and spec.source != str(BUNDLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +120,10 @@ class Captioner:
 
 
 def _cut_off(answer: _Answer) -> str:
-    thinking = " while it was still thinking" if answer.is_thinking else ""
-    return f"cut off after {answer.usage.completion_tokens} tokens{thinking}"
+    count = answer.usage.completion_tokens
+    if answer.is_thinking:
+        return f"cut off after {count} tokens while it was still thinking"
+    return f"cut off after {count} tokens"
 
 
 @dataclass(frozen=True, slots=True)

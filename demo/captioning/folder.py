@@ -15,10 +15,10 @@ from demo.captioning.captioner import Wishes
 from demo.captioning.journal import Entry, Journal, Resumed, entry_of, resumed
 from demo.captioning.work import Result
 from demo.captioning.worklist import Item
-from demo.flags import Existing
+from demo.flags import Existing, Export
 
 JOURNAL = "captions.jsonl"
-TABLE = "captions.csv"
+TABLE = export.FORMATS["csv"].file
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,11 @@ class ResultFolder:
             export.write_text(self._folder, entry.text_file, entry.text)
         return entry
 
-    def finish(self) -> None:
-        """Write the table of all that the journal knows."""
-        export.replace_file(self._folder / TABLE, export.as_csv(export.newest(self._entries)))
+    def finish(self, exports: Sequence[Export] = ()) -> None:
+        """Write the table of all that the journal knows, and what else is wanted of it."""
+        entries = export.newest(self._entries)
+        for made in (export.FORMATS[name] for name in ("csv", *exports)):
+            export.replace_file(self._folder / made.file, made.write(entries))
 
     def _before(self, item: Item) -> str | None:
         return export.read_text(self._folder, self._files[item.key])

@@ -14,10 +14,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from demo.asking import Asker, harmless, note, ready_to_ask
-from demo.captioning.captioner import Captioner, Wishes
+from demo.captioning.captioner import Captioner, Wishes, follows_wishes
+from demo.captioning.export import check_parquet
 from demo.captioning.folder import JOURNAL, ResultFolder, Todo
 from demo.captioning.journal import Entry, Journal, entry_of
 from demo.captioning.progress import Progress
+from demo.captioning.room import Room
 from demo.captioning.work import Result, work
 from demo.captioning.worklist import Item, WorkList, endings, work_list
 from demo.catalog import ModelSpec
@@ -28,8 +30,9 @@ from demo.errors import ConfigError, InvalidInput, PictureError
 
 
 def caption(task: Caption, config: EngineConfig) -> int:
+    _check_exports(task)
     listed = _listed(task)
-    wishes = Wishes(task.style)
+    wishes = Wishes(task.style, task.instruction.strip(), task.words, task.prefix, task.suffix)
     spec = resolve_roles(config).get("captioning")
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(task, listed.items, wishes, spec)) if task.out else None
@@ -40,8 +43,15 @@ def caption(task: Caption, config: EngineConfig) -> int:
             asker = stack.enter_context(ready_to_ask(config, "captioning"))
             _work(asker, wishes, todo.left, folder, shown)
         if folder:
-            folder.finish()
+            folder.finish(task.export)
     return 1 if listed.refused or shown.progress.failed else 0
+
+
+def _check_exports(task: Caption) -> None:
+    if task.export and not task.out:
+        raise ConfigError("--export goes with --out", remedy="Name the folder, like --out captions.")
+    if "parquet" in task.export:
+        check_parquet()
 
 
 def _listed(task: Caption) -> WorkList:
@@ -78,9 +88,13 @@ def _folder(task: Caption, items: Sequence[Item], wishes: Wishes, spec: ModelSpe
 
 
 def _work(asker: Asker, wishes: Wishes, items: Sequence[Item], folder: ResultFolder | None, shown: _Shown) -> None:
+    if wishes.are_special and not follows_wishes(asker.spec, asker.prompts):
+        note(f"({asker.spec.name} knows fixed questions only; it may not heed the instruction or the number of words)")
     captioner = Captioner(asker.manager, asker.spec, asker.prompts, wishes)
-    with closing(work(items, captioner, places=asker.manager.capacity)) as results:
+    room = Room(asker.manager.capacity)
+    with closing(work(items, captioner, room=room)) as results:
         for result in results:
+            shown.room(room)
             if result is None:
                 shown.tick(asker)
             else:
@@ -95,6 +109,7 @@ class _Shown:
         self._is_alone = is_alone
         self._is_watched = sys.stderr.isatty()
         self._begun_s = time.monotonic()
+        self._limit = 0  # pictures at a time
         self.progress = progress
 
     def start(self, listed: WorkList, todo: Todo) -> None:
@@ -104,6 +119,14 @@ class _Shown:
             self._print(item, entry)
         if todo.kept:
             note(f"({len(todo.kept)} with a caption already are left alone; --existing tells what else can be done)")
+
+    def room(self, room: Room) -> None:
+        """Tell when memory makes a difference to how many are asked about at a time."""
+        limit = room.limit
+        if limit < self._limit:
+            self._line("")
+            note(f"(memory ran out; from now on at most {limit} at a time)")
+        self._limit = limit
 
     def tick(self, asker: Asker) -> None:
         if self._is_watched and not self.progress.made:

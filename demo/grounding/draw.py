@@ -1,25 +1,26 @@
 """Draws regions on a copy of a picture, in the original's own pixels: outlines, and tags with the labels.
 
-Owns line widths, tag placement and anti-aliasing. Knows nothing of texts, models or pages. Only the pixels near a
-line are touched, so the cost hardly grows with the picture.
+Owns line widths and anti-aliasing; where the tags go is decided in `demo.grounding.tags`. Knows nothing of texts,
+models or pages. Only the pixels near a line are touched, so the cost hardly grows with the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from demo.grounding.letters import Letters
 from demo.grounding.palette import colour_of, ink_on, rgb
+from demo.grounding.tags import Place, Rect, Tag, free_places, tag_of
 from demo.imaging import to_pil
 from demo.types import Box, Picture, Region, Size
 
 _SMOOTHING = 4  # corners are drawn this many times larger and shrunk
+FEW = 8  # boxes that the picture has room for with letters of full height
+MOST_SHRUNK = 0.6
 _EDGE = "#ffffff"  # the thin contrasting line on both sides of an outline
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Rect = tuple[int, int, int, int]  # x0, y0, x1, y1 in whole pixels, the last ones outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,6 @@ class Style:
     font: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A label to be placed: its text, cut to fit, and the size of its filled background."""
-
-    text: str
-    width: int
-    height: int
-    pad: int
-
-
 def draw(picture: Picture, regions: Sequence[Region], *, colours: Mapping[str, str] | None = None) -> Image.Image:
     """A drawn-on copy. Regions without a label get an outline only; a tag that finds no free place is left out.
 
@@ -49,21 +40,22 @@ def draw(picture: Picture, regions: Sequence[Region], *, colours: Mapping[str, s
     """
     image = to_pil(picture)
     colours = {**colour_of(region.label for region in regions), **(colours or {})}
-    style = _style(picture.size)
+    style = _style(picture.size, len(regions))
     for region in regions:
         _outline(image, region.box, colours[region.label], style)
     _tags(image, regions, colours, style)
     return image
 
 
-def _style(size: Size) -> Style:
+def _style(size: Size, num_regions: int = 1) -> Style:
     """Measures that look alike whatever the picture's size, since pages scale it to their own width.
 
-    The letters are 11 px high on a phone, where a picture is some 360 px wide.
+    The letters are 11 px high on a phone, where a picture is some 360 px wide; lower where there are many.
     """
     longer = max(size.width, size.height)
     line = max(1, round(longer / 240))
-    return Style(line=line, edge=max(1, line // 3), radius=2 * line, font=max(10, round(longer / 32)))
+    crowd = max(MOST_SHRUNK, min(1.0, (FEW / max(1, num_regions)) ** 0.5))
+    return Style(line=line, edge=max(1, line // 3), radius=2 * line, font=max(10, round(longer / 32 * crowd)))
 
 
 # --- outlines
@@ -131,66 +123,30 @@ def _corners(side: int, line: int) -> Image.Image:
 
 
 def _tags(image: Image.Image, regions: Sequence[Region], colours: Mapping[str, str], style: Style) -> None:
+    """The labels; one that has to stand apart from its box is tied to it by a line."""
+    letters = Letters(style.font)
+    tags = [tag_of(region.label, letters, image.size) for region in regions]
+    boxes = [_around(region.box, style, image.size) for region in regions]
+    places = free_places(tags, boxes, image.size)
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(style.font)
-    taken: list[Rect] = []
-    for region in regions:
-        tag = _tag(region.label, font, style, image.size)
-        place = tag and _free_place(tag, _around(region.box, style, image.size), image.size, taken)
-        if not tag or not place:
-            continue
-        taken.append(place)
-        colour = colours[region.label]
-        pen.rounded_rectangle((place[0], place[1], place[2] - 1, place[3] - 1), style.radius, fill=colour)
-        middle = (place[0] + tag.pad, (place[1] + place[3]) / 2)
-        pen.text(middle, tag.text, fill=ink_on(colour), font=font, anchor="lm")
+    for region, box, place in zip(regions, boxes, places, strict=True):
+        if place and place.is_apart:
+            _tie(pen, place.rect, box, colours[region.label], style)
+    for region, tag, place in zip(regions, tags, places, strict=True):
+        if tag and place:
+            _tag(pen, tag, place, colours[region.label], style)
 
 
-def _tag(label: str, font: Font, style: Style, within: tuple[int, int]) -> Tag | None:
-    pad = max(2, style.font // 3)
-    height = round(style.font * 1.5)
-    text = _cut(label, font, within[0] - 2 * pad)
-    if not text or height > within[1]:
-        return None
-    return Tag(text, round(font.getlength(text)) + 2 * pad, height, pad)
+def _tag(pen: ImageDraw.ImageDraw, tag: Tag, place: Place, colour: str, style: Style) -> None:
+    x0, y0, x1, y1 = place.rect
+    pen.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), style.radius, fill=colour)
+    pen.text((x0 + tag.pad, (y0 + y1) / 2), tag.text, fill=ink_on(colour), font=tag.font, anchor="lm")
 
 
-def _cut(label: str, font: Font, room: int) -> str:
-    """The label, ended with an ellipsis where it is too long; empty when not even one letter fits."""
-    if font.getlength(label) <= room:
-        return label
-    for length in range(min(len(label), room) - 1, 0, -1):
-        text = label[:length].rstrip() + "…"
-        if font.getlength(text) <= room:
-            return text
-    return ""
-
-
-def _free_place(tag: Tag, box: Rect, within: tuple[int, int], taken: Sequence[Rect]) -> Rect | None:
-    for x, y in _places(tag, box, within):
-        x = min(max(x, 0), within[0] - tag.width)
-        y = min(max(y, 0), within[1] - tag.height)
-        place = (x, y, x + tag.width, y + tag.height)
-        if not any(_overlap(place, other) for other in taken):
-            return place
-    return None
-
-
-def _places(tag: Tag, box: Rect, within: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Where a reader looks first: above the box, below it, inside where it hides something, then ever further away."""
-    x0, y0, x1, y1 = box
-    right = x1 - tag.width
-    outside = [y for y in (y0 - tag.height, y1) if 0 <= y <= within[1] - tag.height]
-    yield from ((x, y) for y in (*outside, y0, y1 - tag.height) for x in (x0, right))
-    for y in _outward(y0, tag.height, within[1]):
-        for x in (x0, right):
-            yield x, y
-
-
-def _outward(start: int, step: int, limit: int) -> Iterable[int]:
-    steps = range(1, limit // step + 2)
-    return (start + sign * number * step for number in steps for sign in (1, -1))
-
-
-def _overlap(a: Rect, b: Rect) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _tie(pen: ImageDraw.ImageDraw, tag: Rect, box: Rect, colour: str, style: Style) -> None:
+    """From the middle of the tag to the nearest point of the box."""
+    x, y = (tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2
+    nearest = (min(max(x, box[0]), box[2] - 1), min(max(y, box[1]), box[3] - 1))
+    width = max(1, style.line // 2)
+    pen.line([(x, y), nearest], fill=_EDGE, width=width + 2 * style.edge)
+    pen.line([(x, y), nearest], fill=colour, width=width)

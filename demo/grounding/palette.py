@@ -26,14 +26,14 @@ COLOURS = (
 
 
 def colour_of(labels: Iterable[str]) -> dict[str, str]:
-    """Each label as it is written -> hex colour; labels that differ in case or spacing only share one."""
-    by_words: dict[str, str] = {}
-    colours: dict[str, str] = {}
-    for label in labels:
-        words = " ".join(label.casefold().split())
-        by_words.setdefault(words, COLOURS[len(by_words) % len(COLOURS)])
-        colours[label] = by_words[words]
-    return colours
+    """Each label as it is written -> hex colour, the same for labels of one group."""
+    return {label: COLOURS[group % len(COLOURS)] for label, group in groups_of(labels).items()}
+
+
+def groups_of(labels: Iterable[str]) -> dict[str, int]:
+    """Each label as it is written -> its group, from 0; labels that differ in case or spacing only share one."""
+    by_words: dict[str, int] = {}
+    return {label: by_words.setdefault(" ".join(label.casefold().split()), len(by_words)) for label in labels}
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The public endpoints /chat, /ground and /caption, for programs that use gradio_client.
+"""The public endpoints /chat, /ground, /describe_region and /caption, for programs that use gradio_client.
 
 Owns their names, parameters and types. They have no visible parts; what they do is in `demo.ui.handlers.api`.
 """
@@ -23,8 +23,8 @@ def build(context: UiContext) -> None:
     """Only the roles that a loaded model serves have an endpoint."""
     with gr.Column(visible=False):
         outputs = [gr.Textbox(label="text"), gr.JSON(label="boxes")]
-        makers = {"chat": _chat, "grounding": _ground, "captioning": _caption}
-        for role, make in makers.items():
+        makers = (("chat", _chat), ("grounding", _ground), ("grounding", _describe_region), ("captioning", _caption))
+        for role, make in makers:
             if role in context.specs:
                 make(context, outputs)
 
@@ -70,6 +70,19 @@ def _ground(context: UiContext, outputs: list[Any]) -> None:
     _register(
         context, ground, "ground", [_picture(), gr.Textbox(label="phrase")], outputs, "Find a phrase in a picture."
     )
+
+
+def _describe_region(context: UiContext, outputs: list[Any]) -> None:
+    """Only where the model was taught to answer about regions."""
+    if not context.prompts["grounding"].describe_region:
+        return
+
+    def describe_region(picture: str, box: list[float], question: str | None = None) -> Generator[api.Step, None, None]:
+        yield from api_steps(api.describe_region(context, picture, box, question))
+
+    inputs = [_picture(), gr.JSON(label="box"), gr.Textbox(label="question")]
+    what = "Say what is in a box, [x0, y0, x1, y1] in pixels, or answer a question about it."
+    _register(context, describe_region, "describe_region", inputs, outputs, what)
 
 
 def _caption(context: UiContext, outputs: list[Any]) -> None:

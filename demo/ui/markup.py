@@ -10,6 +10,7 @@ import base64
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from demo.types import Region, Size
 from demo.ui.language import Texts
@@ -20,6 +21,8 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>&$~|@]|:(?=//)|(?<=www)\.")
 _FIRST = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")  # a heading, list or rule at the beginning
 _LIVE = re.compile(r"[\\\[\]<>&$@]|:(?=//)|(?<=www)\.")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 Segments = Sequence[tuple[str, str | None]]  # pieces of an answer and the label they name, if any
 
@@ -44,13 +47,17 @@ def answer_markdown(segments: Segments, colours: Mapping[str, str]) -> str:
     return _coloured(segments, colours, formatted_markdown)
 
 
-def answer_html(segments: Segments, colours: Mapping[str, str]) -> str:
-    return _coloured(segments, colours, lambda text: html.escape(text).replace("\n", "<br>"))
+def answer_html(segments: Segments, colours: Mapping[str, str], groups: Mapping[str, int] = _NONE) -> str:
+    """``groups`` are the numbers of the labels whose words are buttons; see `chosen` of the handlers."""
+    return _coloured(segments, colours, lambda text: html.escape(text).replace("\n", "<br>"), groups)
 
 
-def regions_table(say: Texts, regions: Sequence[Region], colours: Mapping[str, str], size: Size) -> str:
-    """The boxes in whole pixels of the picture, each with the colour it is drawn in."""
-    rows = "".join(_row(say, region, colours) for region in regions)
+def regions_table(
+    say: Texts, regions: Sequence[Region], colours: Mapping[str, str], size: Size, *, pick: str = ""
+) -> str:
+    """The boxes in whole pixels of the picture, each with the colour it is drawn in; each a button where ``pick`` says
+    what pressing it does."""
+    rows = "".join(_row(say, region, colours, number, pick) for number, region in enumerate(regions))
     head = "".join(f"<th scope='col'>{name}</th>" for name in (say("boxes.what"), "x0", "y0", "x1", "y1"))
     caption = say("boxes.pixels", width=size.width, height=size.height)
     return (
@@ -59,20 +66,24 @@ def regions_table(say: Texts, regions: Sequence[Region], colours: Mapping[str, s
 
 
 def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
-    """Names, captions or reasons, notes, whether it is a reason, and small JPEGs, the newest first."""
+    """Names, captions or reasons, notes, whether it is a reason, and small WebPs, the newest first."""
     if not rows:
         return ""
-    body = "".join(_caption_row(*row) for row in rows)
+    body = "".join(_caption_row(say, *row) for row in rows)
     more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
-    return f"<table class='captions'>{more}<tbody>{body}</tbody></table>"
+    # An element with a name for each number: gradio else puts new texts into old rows, which then change their heights.
+    name = f"captions-{len(rows) + num_more}"
+    return f"<{name}><table class='captions'>{more}<tbody>{body}</tbody></table></{name}>"
 
 
-def _caption_row(name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
-    source = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}"
-    image = f"<img alt='' src='{source}'>" if preview else ""
-    words = f"<p class='{'failure' if is_error else 'words'}'>{html.escape(text)}</p>"
-    remark = f"<p class='remark'>{html.escape(note)}</p>" if note else ""
-    return f"<tr><td>{image}</td><td><p class='name'>{html.escape(name)}</p>{words}{remark}</td></tr>"
+def _caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
+    source = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
+    image = f"<img alt='' decoding='sync' src='{source}'>" if preview else ""  # at once: it comes again with each row
+    words = html.escape(say.told(text) if is_error else text)
+    notes = "; ".join(say.told(part) for part in note.split("; "))
+    remark = f"<p class='remark'>{html.escape(notes)}</p>" if note else ""
+    told = f"<p class='name'>{html.escape(name)}</p><p class='{'failure' if is_error else 'words'}'>{words}</p>{remark}"
+    return f"<tr><td>{image}</td><td>{told}</td></tr>"
 
 
 def own_words(say: Texts, text: str) -> str:
@@ -86,19 +97,39 @@ def line(text: str, kind: str) -> str:
     return f"<p class='line {kind}'{role}>{html.escape(text)}</p>" if text else ""
 
 
-def _row(say: Texts, region: Region, colours: Mapping[str, str]) -> str:
-    box = region.box
-    cells = "".join(f"<td>{round(value)}</td>" for value in (box.x0, box.y0, box.x1, box.y1))
+def _row(say: Texts, region: Region, colours: Mapping[str, str], number: int, pick: str) -> str:
+    corners = [str(round(value)) for value in (region.box.x0, region.box.y0, region.box.x1, region.box.y1)]
+    cells = "".join(f"<td>{value}</td>" for value in corners)
     swatch = f"<span class='swatch' style='--thing:{_colour(colours, region.label)}'></span>"
-    return f"<tr><th scope='row'>{swatch}{html.escape(region.label or say('boxes.unnamed'))}</th>{cells}</tr>"
+    name = swatch + html.escape(region.label or say("boxes.unnamed"))
+    if pick:
+        box = ",".join(corners)
+        name = (
+            f"<button type='button' class='pick' data-only='r{number}' data-box='{box}' aria-pressed='false' "
+            f"title='{html.escape(pick)}'>{name}</button>"
+        )
+    return f"<tr><th scope='row'>{name}</th>{cells}</tr>"
 
 
-def _coloured(segments: Segments, colours: Mapping[str, str], escape: Callable[[str], str]) -> str:
+def _coloured(
+    segments: Segments,
+    colours: Mapping[str, str],
+    escape: Callable[[str], str],
+    groups: Mapping[str, int] = _NONE,
+) -> str:
     return "".join(
-        escape(text)
-        if key is None
-        else f"<span class='thing' style='--thing:{_colour(colours, key)}'>{escape(text)}</span>"
+        escape(text) if key is None else _thing(escape(text), _colour(colours, key), groups.get(key))
         for text, key in segments
+    )
+
+
+def _thing(words: str, colour: str, group: int | None) -> str:
+    """Words that have a box; a button that shows only its boxes where it has a number."""
+    if group is None:
+        return f"<span class='thing' style='--thing:{colour}'>{words}</span>"
+    return (
+        f"<button type='button' class='thing' data-only='w{group}' aria-pressed='false' style='--thing:{colour}'>"
+        f"{words}</button>"
     )
 
 

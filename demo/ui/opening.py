@@ -16,7 +16,8 @@ from pathlib import Path
 
 from demo.ui.language import PARAMETER, TAGS, Texts
 
-SCRIPT = Path(__file__).resolve().parents[2] / "assets" / "page.js"
+_ASSETS = Path(__file__).resolve().parents[2] / "assets"
+SCRIPTS = (_ASSETS / "page.js", _ASSETS / "grounding.js")
 PAPER, NIGHT = "#f8f8f6", "#131312"  # of the theme
 MOST_KEPT = 16  # one for each language and address
 
@@ -37,7 +38,8 @@ class Opening:
     def __init__(self, say: Texts, english: Texts) -> None:
         self._tag = TAGS[say.language]
         self._gradios, self._ours = (f'"title":{json.dumps(it("page.title"))}'.encode() for it in (english, say))
-        self._head = head(say, SCRIPT.read_text(encoding="utf-8")).encode()
+        script = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
+        self._head = head(say, script).encode()
 
     def opened(self, page: bytes) -> OpenedPage:
         page = _FOREIGN.sub(b"", page)

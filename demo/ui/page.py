@@ -52,6 +52,7 @@ def blocks_of(context: UiContext) -> Mapping[str, Draw]:
         "title": title_html,
         "welcome": welcome_html,
         "about": partial(about_html, specs=context.specs, offers=context.offers),
+        "tip": grounding.tip_html,
     }
 
 

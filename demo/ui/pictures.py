@@ -93,7 +93,7 @@ def _encoded(image: Image.Image) -> tuple[bytes, str]:
     if image.width * image.height <= PNG_PIXELS:
         image.save(out, "PNG", compress_level=3)
         return out.getvalue(), "png"
-    image.save(out, "JPEG", quality=92)
+    image.save(out, "JPEG", quality=92, subsampling=0)  # else thin coloured lines run into what is around them
     return out.getvalue(), "jpg"
 
 

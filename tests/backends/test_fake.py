@@ -1,6 +1,7 @@
 """The fake backend by itself, without a process around it."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_the_answer_depends_on_the_question(question, answer):
 def test_the_answer_tells_the_size_of_the_last_picture():
     pictures = [Picture(Size(width, 1), bytes(3 * width)) for width in (1, 2)]
     assert "2 x 1 pixels" in run(loaded(), request("What?", *pictures))[0]
+
+
+def test_memory_runs_out_with_too_many_answers_at_a_time_and_at_a_picture_that_is_too_wide():
+    backend = loaded(most_at_once=1, most_width=8)
+    first = backend.stream(request("Why?"), lambda: False)
+    next(first)
+    with pytest.raises(OutOfMemoryError):
+        run(backend, replace(request("What?"), request_id="other"))
+    first.close()
+    assert run(backend, request("Why?"))
+    with pytest.raises(OutOfMemoryError):
+        run(backend, request("What?", Picture(Size(9, 1), bytes(27))))
 
 
 def test_the_same_request_gets_the_same_answer():

@@ -30,9 +30,10 @@ def captioner():
     """Builds one on an engine of its own: ``captioner("short", tokens=60)`` gives the fake its options."""
     managers = []
 
-    def build(style="short", *, replicas=1, wishes=None, **options):
+    def build(style="short", *, replicas=1, slots=None, wishes=None, **options):
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        config = EngineConfig(models=(ModelChoice(f"fake?{query}"),), placement="replicate" if replicas > 1 else "auto")
+        placement = "replicate" if replicas > 1 else "auto"
+        config = EngineConfig(models=(ModelChoice(f"fake?{query}"),), placement=placement, slots=slots)
         managers.append(ModelManager(config, devices=CARDS[:replicas] if replicas > 1 else [CPU]))
         managers[-1].start()
         assert managers[-1].wait_ready(READY_S)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 import zipfile
 
 import pytest
@@ -16,6 +17,7 @@ from demo.captioning.folder import JOURNAL, TABLE, ResultFolder
 from demo.captioning.journal import Entry, Journal, line_of
 from demo.captioning.work import Result
 from demo.captioning.worklist import work_list
+from demo.errors import ConfigError
 from demo.types import Size
 
 SHORT = Wishes("short")
@@ -174,3 +176,36 @@ def test_the_zip_has_texts_table_and_lines_and_no_formula(tmp_path):
         rows = list(csv.reader(io.StringIO(out.read("captions.csv").decode("utf-8-sig"))))
         assert [row[1] for row in rows] == ["caption", "'=1+1", "'=1+1", ""]
         assert json.loads(out.read("captions.jsonl").splitlines()[2])["error"] == "broken"
+
+
+def test_texts_alone_are_the_text_files(tmp_path):
+    entry = Entry("y.png", "short", "A cat.", text="A cat.", text_file="more/y.txt", key="y")
+    with zipfile.ZipFile(io.BytesIO(export.as_texts([entry, Entry("z.png", "short", error="broken", key="z")]))) as out:
+        assert out.namelist() == ["more/y.txt"]
+
+
+def test_parquet_has_the_columns_of_the_table_and_the_boxes():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    region = {"label": "cat", "box": [1.0, 2.0, 3.0, 4.0], "box_normalized": [0.1, 0.2, 0.3, 0.4]}
+    entries = [
+        Entry("a\udcff.png", "grounded", "A cat.", [region], key="a"),
+        Entry("b.png", "grounded", error="broken", key="b"),
+    ]
+    rows = parquet.read_table(io.BytesIO(export.as_parquet(entries))).to_pylist()
+    assert rows[0] == {
+        "file": "a?.png",
+        "caption": "A cat.",
+        "style": "grounded",
+        "note": "",
+        "error": "",
+        "regions": [region],
+    }
+    assert rows[1]["error"] == "broken"
+    assert "parquet" in export.formats()
+
+
+def test_without_its_package_parquet_is_not_offered_and_the_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "parquet" not in export.formats()
+    with pytest.raises(ConfigError, match="pip install pyarrow"):
+        export.as_parquet([])

@@ -9,6 +9,7 @@ from captioning_kit import png
 
 from demo.captioning.captioner import Captioner, Wishes
 from demo.captioning.progress import Progress, duration
+from demo.captioning.room import Room
 from demo.captioning.work import work
 from demo.captioning.worklist import work_list
 from demo.engine.events import Done, Token
@@ -95,7 +96,7 @@ def test_every_picture_is_captioned_once_and_a_broken_one_is_told_of(folder, cap
 def test_all_replicas_work_at_once(folder, captioner, tmp_path):
     journal = tmp_path / "journal"
     asker = captioner(replicas=2, token_s=0.02, journal=journal)
-    results(work_list([folder / "more", folder / "p0.png", folder / "p1.png"]).items, asker, places=2)
+    results(work_list([folder / "more", folder / "p0.png", folder / "p1.png"]).items, asker, room=Room(2))
     replicas = asker.engine.snapshot().replicas
     assert [replica.served for replica in replicas] == [2, 2]
     begun_and_ended = [line.split()[0] for line in journal.read_text().splitlines()]
@@ -105,7 +106,7 @@ def test_all_replicas_work_at_once(folder, captioner, tmp_path):
 def test_a_stretch_that_may_not_go_on_does_one_picture_a_place_and_leaves_the_rest(folder, captioner):
     asker = captioner(replicas=2)
     items = [item for item in work_list([folder]).items if item.name.name != "broken.png"]
-    assert len(results(items, asker, places=2, may_go_on=never)) == 2
+    assert len(results(items, asker, room=Room(2), may_go_on=never)) == 2
     assert len(results(items, asker, may_go_on=never)) == 1
 
 
@@ -137,6 +138,46 @@ def test_a_picture_that_the_model_fails_at_is_told_of_and_the_rest_goes_on(fault
     asker = captioner(**{fault: 2, "once": tmp_path / "once"})
     found = results(work_list([folder / "more", folder / "p0.png"]).items, asker)
     assert [bool(result.error) for result in found] == [True, False, False]
+
+
+def test_where_memory_runs_out_fewer_are_asked_at_a_time_and_none_is_lost(folder, captioner, tmp_path):
+    journal, room = tmp_path / "journal", Room(4)
+    asker = captioner(slots=4, most_at_once=2, token_s=0.01, journal=journal)
+    found = results(work_list([folder, folder / "broken.png"]).items, asker, room=room)
+    assert sorted(result.item.name.name for result in found if result.caption) == [
+        f"p{number}.png" for number in range(6)
+    ]
+    assert [result.item.name.name for result in found if result.error] == ["broken.png"]
+    assert (room.limit, room.is_short) == (2, True)
+    open_, most = 0, []
+    for line in journal.read_text().splitlines():
+        open_ += 1 if line.startswith("begin") else -1
+        most.append(open_)
+    assert max(most) > 2
+    assert max(most[-6:]) <= 2
+    assert len([line for line in journal.read_text().splitlines() if line.startswith("begin")]) > 6
+
+
+def test_a_picture_that_memory_is_too_small_for_alone_fails_and_the_others_are_asked_together_again(folder, captioner):
+    room = Room(3)
+    asker = captioner(slots=3, most_width=64, token_s=0.01)  # p5.png is 65 wide
+    found = results(work_list([folder / "more", folder / "p0.png", folder / "p1.png"]).items, asker, room=room)
+    assert {result.item.name.name: bool(result.error) for result in found} == {
+        "p4.png": False,
+        "p5.png": True,
+        "p0.png": False,
+        "p1.png": False,
+    }
+    assert "ran out of memory" in next(result.error for result in found if result.error)
+    assert room.limit == 3
+
+
+def test_others_come_first_while_there_is_no_room_and_one_picture_at_a_time_goes_on(folder, captioner, tmp_path):
+    journal = tmp_path / "journal"
+    asker = captioner(slots=3, token_s=0.01, journal=journal)
+    items = work_list([folder / "more", folder / "p0.png", folder / "p1.png"]).items
+    assert len(results(items, asker, room=Room(3), is_free=never)) == 4
+    assert [line.split()[0] for line in journal.read_text().splitlines()] == ["begin", "end"] * 4
 
 
 def test_what_would_befall_every_picture_ends_the_work(folder, captioner):

@@ -2,15 +2,17 @@
 
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from demo.grounding import cogvlm, palette
-from demo.grounding.draw import _style, _tags, draw
-from demo.grounding.export import HEADERS, records, rows
+from demo.grounding.draw import _around, _style, draw
+from demo.grounding.letters import Letters
 from demo.grounding.palette import COLOURS, colour_of, ink_on, luminance, rgb
+from demo.grounding.tags import free_places, tag_of
 from demo.imaging import from_pil
 from demo.types import Box, Region, Size
 
@@ -85,25 +87,73 @@ def test_a_tag_is_drawn_for_a_label_and_none_without():
 
 
 def placed(size, regions):
-    """The tags alone, each in a flat colour of its own, as rectangles."""
-    colours = {one.label: f"#{index + 1:02x}0000" for index, one in enumerate(regions)}
-    picture = blank(*size, colour=(0, 255, 0))
-    image = Image.frombytes("RGB", size, picture.rgb)
-    _tags(image, regions, colours, _style(picture.size))
-    pixels = np.asarray(image)
-    masks = [(pixels == rgb(colours[one.label])).all(axis=2) for one in regions]
-    return [bounds(mask) if mask.any() else None for mask in masks]
+    """The tags' rectangles, as they are drawn."""
+    style = _style(Size(*size), len(regions))
+    tags = [tag_of(one.label, Letters(style.font), size) for one in regions]
+    places = free_places(tags, [_around(one.box, style, size) for one in regions], size)
+    drawn = draw(blank(*size), regions, colours={one.label: "#112233" for one in regions})
+    for place in filter(None, places):
+        x0, y0, x1, y1 = place.rect
+        assert drawn.getpixel((x0 + 1, (y0 + y1) // 2)) == (0x11, 0x22, 0x33)
+        assert drawn.getpixel((x1 - 2, (y0 + y1) // 2)) == (0x11, 0x22, 0x33)
+    return [place and place.rect for place in places]
+
+
+def assert_apart(tags, size):
+    for x0, y0, x1, y1 in tags:
+        assert 0 <= x0 < x1 <= size[0]
+        assert 0 <= y0 < y1 <= size[1]
+    for a, b in itertools.combinations(tags, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
 def test_tags_neither_overlap_nor_leave_the_picture():
     regions = [region(f"thing {index}", 380, 10 + index, 600, 60 + index) for index in range(12)]
     tags = placed((600, 400), regions)
     assert all(tags)
-    for x0, y0, x1, y1 in tags:
-        assert 0 <= x0 < x1 <= 600
-        assert 0 <= y0 < y1 <= 400
-    for a, b in itertools.combinations(tags, 2):
-        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert_apart(tags, (600, 400))
+
+
+@pytest.mark.parametrize("size", [(640, 480), (4000, 3000), (480, 640)])
+def test_twenty_boxes_in_a_crowd_all_have_their_label(size):
+    chance = random.Random(1)
+    width, height = size
+    regions = []
+    for index in range(20):
+        x, y = chance.uniform(0.3, 0.5) * width, chance.uniform(0.3, 0.5) * height
+        regions.append(region(f"small thing {index}", x, y, x + 0.1 * width, y + 0.1 * height))
+    tags = placed(size, regions)
+    assert all(tags)
+    assert_apart(tags, size)
+
+
+def test_where_there_is_no_room_for_all_labels_those_that_are_drawn_do_not_overlap():
+    regions = [region(f"a rather long name {index}", 10, 10, 110, 90) for index in range(60)]
+    tags = placed((200, 150), regions)
+    assert 3 <= sum(map(bool, tags)) < 60
+    assert_apart([tag for tag in tags if tag], (200, 150))
+
+
+def test_a_label_goes_beside_its_box_where_it_hides_least_of_the_others():
+    """Above the lower box is the edge of the upper one, below it nothing."""
+    (_, tag) = placed((600, 400), [region("a", 100, 100, 300, 190), region("b", 100, 200, 300, 300)])
+    assert tag[1] >= 300
+
+
+def test_a_label_that_stands_apart_is_tied_to_its_box_by_a_line():
+    regions = [region(f"name {index}", 300, 200, 310, 210) for index in range(20)]
+    colours = {one.label: f"#{index + 1:02x}0000" for index, one in enumerate(regions)}
+    style = _style(Size(640, 480), 20)
+    tags = [tag_of(one.label, Letters(style.font), (640, 480)) for one in regions]
+    places = free_places(tags, [_around(one.box, style, (640, 480)) for one in regions], (640, 480))
+    apart = [index for index, place in enumerate(places) if place.is_apart]
+    assert apart
+    pixels = np.asarray(draw(blank(640, 480), regions, colours=colours))
+    for index in apart[-1:]:  # nothing is drawn over the last one's line but labels
+        x0, y0, x1, y1 = places[index].rect
+        own = (pixels == rgb(colours[regions[index].label])).all(axis=2)
+        own[y0:y1, x0:x1] = False
+        assert own.sum() > 5
 
 
 def test_a_tag_with_no_room_above_its_box_goes_below_before_it_hides_what_is_inside():
@@ -115,6 +165,25 @@ def test_a_tag_with_no_room_above_its_box_goes_below_before_it_hides_what_is_ins
 def test_labels_can_be_read_on_a_phone(size):
     shown = min(1, 360 / size[0])  # a phone's page shrinks the picture to its own width
     assert _style(Size(*size)).font * shown >= 10.5
+
+
+def test_labels_are_written_in_a_font_that_has_their_letters_or_not_at_all(monkeypatch):
+    plain = Letters(30).font_for("dog")
+    monkeypatch.setattr("demo.grounding.letters._SYSTEM", ())
+    assert Letters(30).font_for("dog 1").getname() == plain.getname()
+    assert Letters(30).font_for("caf\u00e9").getname() == plain.getname()  # most of it
+    assert Letters(30).font_for("\u7ea2\u8272\u7684\u72d7") is None
+    assert tag_of("\u72d7", Letters(30), (600, 400)) is None
+
+
+def test_chinese_labels_are_written_where_the_system_has_a_font_for_them():
+    font = Letters(30).font_for("\u7ea2\u8272\u7684\u72d7")
+    if font is None:
+        pytest.skip("no font of this system knows Chinese")
+    assert bytes(font.getmask("\u7ea2")) != bytes(font.getmask("\u72d7"))
+    picture = blank(600, 400)
+    bare = changed(picture, draw(picture, [region("", 200, 200, 400, 300)])).sum()
+    assert changed(picture, draw(picture, [region("\u7ea2\u8272\u7684\u72d7", 200, 200, 400, 300)])).sum() > bare + 300
 
 
 def test_a_label_wider_than_the_picture_is_cut_to_fit():
@@ -151,15 +220,6 @@ def test_a_hundred_boxes_with_hostile_labels_are_drawn_on_a_large_picture():
     regions = [region(labels[i % 6], 20.5 * i, 14.2 * i, 20.5 * i + 500, 14.2 * i + 300) for i in range(100)]
     picture = blank(4000, 3000)
     assert changed(picture, draw(picture, regions)).any()
-
-
-def test_export_gives_pixels_fractions_and_rows():
-    regions = [region("dog", 64.04, 48, 320, 240.26)]
-    assert records(regions, Size(640, 480)) == [
-        {"label": "dog", "box": [64.0, 48, 320, 240.3], "box_normalized": [0.100063, 0.1, 0.5, 0.500542]}
-    ]
-    assert rows(regions) == [["dog", 64, 48, 320, 240]]
-    assert len(HEADERS) == len(rows(regions)[0])
 
 
 def test_the_palette_starts_over_after_its_last_colour():

@@ -10,11 +10,13 @@ import pytest
 from page_kit import file_of, scene, until, write
 from wording import SAY
 
+from demo.captioning import export
 from demo.errors import ConfigError, InvalidInput, PictureError
 from demo.types import GenerateRequest, Message
-from demo.ui import markup
+from demo.ui import jobs, markup
 from demo.ui.handlers import batch
 from demo.ui.handlers.batch import ROWS
+from demo.ui.language import load_languages
 
 
 def nobody():
@@ -74,7 +76,7 @@ def test_no_path_of_the_server_is_shown_or_given_away(make):
     with zipfile.ZipFile(batch.results(context, job)) as made:
         given = b"".join(made.read(name) for name in made.namelist()).decode()
     assert str(context.store.folder) not in table + given + str(job.progress)
-    assert "data:image/jpeg;base64," in table
+    assert "data:image/webp;base64," in table
 
 
 def test_an_instruction_reaches_the_model(make):
@@ -199,7 +201,7 @@ def test_what_would_befall_every_picture_pauses_the_job_and_says_so(make):
     job = batch.begin(context, uploads(context, 2), "short")
     turned(context, job)
     assert job.phase == "paused"
-    assert "not to load" in job.error
+    assert "not to load" in job.error.said(SAY)
     assert len(job.left) == 2
 
 
@@ -219,3 +221,55 @@ def test_hostile_names_and_captions_are_only_characters():
     assert "<script" not in table
     assert "<img" not in table
     assert "and 1,234 before" in table
+
+
+def test_a_job_uses_every_slot_and_leaves_room_for_who_asks(make, tmp_path):
+    context = make(slots=3, token_s=0.02, journal=tmp_path / "asked")
+    job = batch.begin(context, uploads(context, 9), "short")
+    with closing(batch.turn(context, job, nobody)) as turn:
+        assert until(lambda: next(turn) is not None and job.progress.done >= 1)
+        question = GenerateRequest("question", "chat", (Message("user", "Hello"),))
+        assert any(getattr(event, "text", "") for event in context.engine.stream(question))
+        assert job.progress.done < 9  # the question did not wait for the job
+        list(turn)
+    assert (job.progress.done, job.phase) == (9, "done")
+    lines = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
+    open_, most = 0, 0
+    for what, *_ in lines:
+        open_ += 1 if what == "begin" else -1
+        most = max(most, open_)
+    assert most == 3
+    begun = [name for what, name, _ in lines if what == "begin"]
+    assert begun.index("question") < 9
+
+
+def test_what_memory_is_too_small_for_is_remembered_by_the_job(make):
+    context = make(slots=4, most_at_once=1, token_s=0.02)
+    job = batch.begin(context, uploads(context, 6), "short")
+    turned(context, job)
+    assert (job.progress.done, job.progress.failed) == (6, 0)
+    assert job.room.limit == 1
+    assert "memory ran out: 1 at a time" in jobs.job_html(SAY, job)
+    assert "内存不足" in jobs.job_html(load_languages().texts["zh"], job)
+
+
+@pytest.mark.parametrize("name", ["zip", "txt", "csv", "jsonl"])
+def test_results_have_the_format_that_was_chosen(make, name):
+    context = make()
+    job = batch.begin(context, uploads(context, 1), "short", words=25)
+    turned(context, job)
+    job.choose(name)
+    job.choose("exe")
+    path = Path(batch.results(context, job))
+    assert path.name == export.FORMATS[name].file
+    data = path.read_bytes()
+    if name in ("zip", "txt"):
+        with zipfile.ZipFile(path) as made:
+            data = made.read("p0.txt")
+    assert b"Use about 25 words." in data
+
+
+def test_a_length_that_is_none_is_refused(make):
+    context = make()
+    with pytest.raises(InvalidInput, match="no such length"):
+        batch.begin(context, uploads(context, 1), "short", words=7)

@@ -112,6 +112,30 @@ def test_every_example_of_the_grounding_tab_is_found_where_it_is(tab):
         assert_found([box for _, box in found(tab, "ground")], asked)
 
 
+def test_phrases_are_found_together_one_that_is_not_there_is_named_and_a_box_is_named_back(tab):
+    """There and back: what is found where is in turn asked what it is."""
+    tab.get_by_role("tab", name="Grounding").click()
+    tab.locator("#ground-picture input[type=file]").set_input_files(str(EXAMPLES / "park.png"))
+    expect(tab.locator("#ground-picture img")).to_be_visible()
+    tab.locator("#ground-phrase textarea").fill("the dog; the cats; the whale\nthe sun")
+    tab.locator("#ground-run").click()
+    expect(tab.locator("#ground-line")).to_contain_text("3 of 4 phrases found", timeout=DONE_MS)
+    expect(tab.locator("#ground-text")).to_contain_text("Not found: the whale")
+    things = truth({"file": "park.png"})
+    boxes = found(tab, "ground")
+    assert [label for label, _ in boxes] == ["the dog", "the cats", "the cats", "the sun"]
+    assert_found([box for _, box in boxes], [box for noun, box in things if noun in ("dog", "cat", "sun")])
+    tab.locator("#ground-table tbody button").nth(0).click()
+    tab.locator("#ground-ask").click()
+    expect(tab.locator("#ground-text")).to_contain_text("dog", timeout=DONE_MS)
+    expect(tab.locator("#ground-table tbody tr")).to_have_count(1)
+    (tree,) = [box for noun, box in things if noun == "tree"]
+    for name, value in zip(("x0", "y0", "x1", "y1"), (tree.x0, tree.y0, tree.x1, tree.y1), strict=True):
+        tab.locator(f"#ground-{name} input").fill(str(round(value)))
+    tab.locator("#ground-ask").click()
+    expect(tab.locator("#ground-text")).to_contain_text("tree", timeout=DONE_MS)
+
+
 def test_a_caption_with_boxes_names_the_things_and_points_at_them(tab):
     tab.get_by_role("tab", name="Captioning").click()
     entry = examples("captioning")[0]

@@ -26,13 +26,14 @@ def picture(tmp_path_factory):
 
 def test_the_endpoints_have_names_and_types(client):
     described = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(described) == {"/chat", "/ground", "/caption"}
+    assert set(described) == {"/chat", "/ground", "/describe_region", "/caption"}
     names = {
         endpoint: [parameter["parameter_name"] for parameter in described[endpoint]["parameters"]]
         for endpoint in described
     }
     assert names["/chat"][:3] == ["message", "picture", "history"]
     assert names["/ground"] == ["picture", "phrase"]
+    assert names["/describe_region"] == ["picture", "box", "question"]
     assert names["/caption"] == ["picture", "style"]
     needed = [p["parameter_name"] for p in described["/chat"]["parameters"] if not p["parameter_has_default"]]
     assert needed == ["message"]
@@ -62,6 +63,20 @@ def test_ground_gives_boxes_in_pixels_of_the_upload(client, picture):
     assert boxes == [{"label": "red dog", "box": [32, 40, 96, 80], "box_normalized": [0.1, 0.2, 0.3, 0.4]}]
 
 
+def test_a_region_of_the_upload_is_described_and_asked_about(client, picture):
+    text, boxes = client.predict(picture, [32, 40, 96, 80], api_name="/describe_region")
+    assert text.startswith("You asked: What is in the box [[100,200,300,400]]?")
+    assert [box["box"] for box in boxes] == [[32, 40, 96, 80]]
+    text, _ = client.predict(picture, [32, 40, 96, 80], "Is it red?", api_name="/describe_region")
+    assert text.startswith("You asked: Look at [[100,200,300,400]]. Is it red?")
+
+
+def test_ground_looks_for_several_phrases(client, picture):
+    text, boxes = client.predict(picture, "the dog; the cat", api_name="/ground")
+    assert text.splitlines() == ["the dog [[100,200,300,400]]", "the cat [[100,200,300,400]]"]
+    assert [box["label"] for box in boxes] == ["the dog", "the cat"]
+
+
 def test_caption_answers_in_each_style(client, picture):
     short, no_boxes = client.predict(picture, api_name="/caption")
     grounded, boxes = client.predict(picture, "grounded", api_name="/caption")
@@ -87,6 +102,7 @@ def test_answers_stream(client, picture):
         ({"message": "x", "temperature": -1}, "/chat", "temperature is out of range"),
         ({"message": "x", "history": [{"role": "robot"}]}, "/chat", "history cannot be used"),
         ({"picture": None, "phrase": "dog"}, "/ground", "no picture"),
+        ({"picture": None, "box": [1, 2, 3, 4]}, "/describe_region", "no picture"),
         ({"picture": None, "style": "rhymed"}, "/caption", "rhymed"),
     ],
 )

@@ -91,6 +91,18 @@ def test_a_table_row_holds_its_label_as_text(label, colour):
     assert all(re.fullmatch(r"--thing:#[0-9a-fA-F]{6}", style) for style in styles)
 
 
+@given(st.text(), st.text())
+def test_words_and_rows_that_can_be_pressed_hold_their_label_as_text(label, pick):
+    region = Region(label, Box(1.4, 2.6, 30.0, 40.0), None, (0, 1))
+    table = read(markup.regions_table(SAY, [region], {}, Size(320, 200), pick=pick or "pick"))
+    words = read(markup.answer_html([(label, label), ("x", None)], {}, {label: 3}))
+    for shown, number in ((table, "r0"), (words, "w3")):
+        (button,) = [attrs for tag, attrs in shown.tags if tag == "button"]
+        assert button["data-only"] == number
+        assert set(button) <= {"type", "class", "data-only", "data-box", "aria-pressed", "title", "style"}
+    assert {tag for tag, _ in words.tags} <= {"button", "br"}
+
+
 def test_the_table_gives_whole_pixels_of_the_picture():
     region = Region("dog", Box(1.4, 2.6, 30.0, 40.5), None, (0, 1))
     table = markup.regions_table(SAY, [region], {"dog": "#2b78d6"}, Size(320, 200))

@@ -12,7 +12,7 @@ from demo.ui.widgets import MODEL_EVENTS
 # gradio's queue makes an event loop for its locks and never closes it
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
-PUBLIC = {"chat", "ground", "caption"}
+PUBLIC = {"chat", "ground", "describe_region", "caption"}
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def events(page):
 
 def test_all_that_reaches_the_model_shares_one_queue_and_one_limit(page):
     queued = [function for function in events(page) if function.queue]
-    assert len(queued) == 9  # answer, find, describe, caption many, both sides of compare, and three endpoints
+    assert len(queued) == 10  # answer, find, describe, caption many, both sides of compare, and four endpoints
     assert {function.concurrency_id for function in queued} == {MODEL_EVENTS}
     assert {function.concurrency_limit for function in queued} == {1}
 
@@ -46,7 +46,7 @@ def test_the_limit_is_what_the_engine_can_do_at_a_time(make):
     assert {function.concurrency_limit for function in events(page) if function.queue} == {6}
 
 
-def test_only_the_three_endpoints_are_public(page):
+def test_only_the_four_endpoints_are_public(page):
     public = {function.api_name for function in events(page) if function.api_visibility == "public"}
     assert public == PUBLIC
 
@@ -93,7 +93,7 @@ def test_no_component_opens_what_a_client_names(page):
 
     inputs = {block for function in events(page) for block in function.inputs}
     pictures = [block for block in inputs if isinstance(block, Image)]
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for picture in pictures:
         assert picture.preprocess(ImageData(path="/etc/passwd", orig_name="a.svg")) == "/etc/passwd"  # not opened
         assert picture.preprocess(None) is None
@@ -107,7 +107,7 @@ def test_a_link_is_not_followed(page):
     import gradio as gr
 
     guarded = [block for block in page.blocks.values() if "preprocess" in vars(block)]
-    assert len(guarded) == 10
+    assert len(guarded) == 11
     for block in guarded:
         with pytest.raises(gr.Error, match="Links are not followed"):
             asyncio.run(block.async_move_resource_to_block_cache("https://example.org/x.png"))
@@ -124,3 +124,21 @@ def test_a_model_without_boxes_has_no_grounding_and_two_styles(make):
     assert any("role.missing.grounding" in text for text in texts)
     radios = [block for block in page.blocks.values() if block.get_block_name() == "radio"]
     assert [value for _, value in radios[0].choices] == list(prompts["captioning"].caption)
+
+
+def test_a_model_that_is_not_asked_about_regions_says_so_and_cannot_be(make):
+    context = make()
+    page = build_app(replace(context, prompts={**context.prompts, "grounding": load_prompts("molmo")}))
+    public = {function.api_name for function in events(page) if function.api_visibility == "public"}
+    assert public == PUBLIC - {"describe_region"}
+    tasks = next(block for block in page.blocks.values() if block.elem_id == "ground-task")
+    assert not tasks.interactive
+    assert any("ground.no_region" in str(getattr(block, "value", "")) for block in page.blocks.values())
+
+
+def test_how_many_and_a_question_are_asked_for_only_where_the_models_prompts_have_them(make):
+    context = make()
+    for name, seen in (("cogvlm", [False, True]), ("qwen3_vl", [True, True]), ("kosmos2", [False, False])):
+        page = build_app(replace(context, prompts={**context.prompts, "grounding": load_prompts(name)}))
+        parts = {block.elem_id: block for block in page.blocks.values()}
+        assert [parts["ground-scope"].visible, parts["ground-question"].visible] == seen

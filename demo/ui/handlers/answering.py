@@ -35,6 +35,16 @@ AnswerState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of the phrases that a run looks for, and what came of it; ``text`` and ``regions`` are its own."""
+
+    asked: str
+    text: str
+    regions: tuple[Region, ...]
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer so far. ``drawn`` is a file with the boxes on a copy of the picture, there once the answer is done.
 
@@ -51,14 +61,22 @@ class Answer:
     size: Size | None = None  # of the newest picture
     sizes: tuple[Size, ...] = ()  # of all pictures of the conversation, which the regions' indices count
     dialect: str | None = None  # of the boxes in the text
+    parts: tuple[Part, ...] = ()  # where phrases were looked for; text and regions are those of all of them
 
 
 def answering(
-    context: UiContext, role: Role, messages: tuple[Message, ...], sampling: Sampling, *, unnamed: str = ""
+    context: UiContext,
+    role: Role,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    *,
+    unnamed: str = "",
+    draws: bool = True,
 ) -> Generator[Answer, None, None]:
     """Ask the engine; yields the growing answer, raises what the engine raised.
 
-    Boxes that the model wrote without words of their own are called ``unnamed``, also in the drawn picture.
+    Boxes that the model wrote without words of their own are called ``unnamed``, also in the drawn picture. Without
+    ``draws`` nothing is drawn, for those who do it themselves.
     """
     spec = context.spec(role)
     pictures = pictures_of(messages)
@@ -77,7 +95,7 @@ def answering(
             elif isinstance(event, Done):
                 text = thinker.finish()
                 answer = replace(answer, text=text, thought=thinker.thought, regions=read(text))
-                answer = _finished(answer, event, context, pictures)
+                answer = _finished(answer, event, context, pictures if draws else ())
                 answer = replace(answer, remark=(*answer.remark, *_maker(context, spec, event)))
             elif answer.state == "waiting":
                 answer = replace(answer, remark=_waiting(event))
@@ -125,7 +143,8 @@ def _paced(events: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
 
 
 def _finished(answer: Answer, done: Done, context: UiContext, pictures: Sequence[Picture]) -> Answer:
-    drawn = [context.store.save(draw(pictures[index], found)) for index, found in _by_picture(answer.regions)]
+    by_picture = _by_picture(answer.regions) if pictures else ()
+    drawn = [context.store.save(draw(pictures[index], found)) for index, found in by_picture]
     state: AnswerState = "stopped" if done.reason == "cancelled" else "done"
     is_unanswered = answer.thought is not None and answer.thought.is_open
     remark = _cost(done.usage, done.reason, is_unanswered)

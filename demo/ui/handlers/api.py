@@ -38,6 +38,14 @@ def ground(context: UiContext, picture: str | None, phrase: str | None) -> Gener
     yield from _steps(looking.ground(context, picture, phrase))
 
 
+def describe_region(
+    context: UiContext, picture: str | None, box: object, question: str | None = None
+) -> Generator[Step, None, None]:
+    """``box`` is ``[x0, y0, x1, y1]`` in pixels of the picture as uploaded; without a question it is described."""
+    corners = box if isinstance(box, list) else []
+    yield from _steps(looking.describe(context, picture, corners, question))
+
+
 def caption(context: UiContext, picture: str | None, style: str | None) -> Generator[Step, None, None]:
     yield from _steps(looking.caption(context, picture, style))
 

@@ -1,9 +1,10 @@
 """The handlers of many pictures: one visitor's job, worked at in turns that let others through. No gradio, no look.
 
-Owns the phases of a job, what of it is shown, and its results as a zip. A turn holds one place in the page's queue and
-ends when somebody waits there or in the engine, each time at least a picture further; the page then asks for the next
-turn, behind those who wait. So a closed page ends the job, and a pause holds nothing. Uploads are named by their paths,
-which are shown nowhere.
+Owns the phases of a job, what of it is shown, and its results as a file. A turn holds one place in the page's queue and
+ends when somebody waits there, each time at least a picture further; the page then asks for the next turn, behind those
+who wait. In the engine it asks about one picture at a time like everybody, and about more only in places that nobody
+else wants, over all replicas and slots. So a closed page ends the job, and a pause holds nothing. Uploads are named by
+their paths, which are shown nowhere. Nothing that is kept is in a visitor's language.
 """
 
 from __future__ import annotations
@@ -17,26 +18,31 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from demo.captioning import export
 from demo.captioning.archive import ArchiveLimits
 from demo.captioning.captioner import Captioner, Wishes
 from demo.captioning.journal import Entry, entry_of
 from demo.captioning.progress import Progress
+from demo.captioning.room import Room
 from demo.captioning.work import Result, work
 from demo.captioning.worklist import Item, WorkList, work_list
-from demo.errors import ConfigError, DemoError, InvalidInput
+from demo.errors import DemoError, InvalidInput
 from demo.imaging import to_pil
 from demo.types import Picture
 from demo.ui.context import UiContext
-from demo.ui.handlers.chat import checked_question
-from demo.ui.handlers.sampling import Controls, sampling_of
+from demo.ui.handlers.sampling import Controls
+from demo.ui.handlers.wishes import wishes_of
+from demo.ui.notes import Note, note, told
+
+if TYPE_CHECKING:
+    from demo.engine.snapshots import ReplicaSnapshot
 
 MOST_PICTURES = 2_000  # of one job
 TOTAL_BYTES = 2_000_000_000  # of all pictures of an archive
 ROWS = 12  # that are shown, the newest; what an update costs does not grow with the job
-PREVIEW_PX = 96
+PREVIEW_PX = 160
 UPDATE_S = 0.4
 
 Phase = Literal["running", "paused", "stopped", "done"]
@@ -46,7 +52,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A picture as it is shown: ``preview`` is a small JPEG."""
+    """A picture as it is shown: ``preview`` is a small WebP. Errors and notes are in the engine's words."""
 
     name: str
     text: str
@@ -63,10 +69,12 @@ class Batch:
     wishes: Wishes
     progress: Progress
     phase: Phase = "running"
-    error: str = ""  # why it was paused by itself
+    error: Note | None = None  # why it was paused by itself
     entries: dict[str, Entry] = field(default_factory=dict)  # by key
     rows: deque[Row] = field(default_factory=lambda: deque(maxlen=ROWS))
     worked_s: float = 0.0
+    format: str = "zip"  # of the file with the results
+    room: Room = field(default_factory=Room)
     at_work: threading.Lock = field(default_factory=threading.Lock)  # held by the turn that runs
 
     @property
@@ -84,11 +92,16 @@ class Batch:
 
     def resume(self) -> None:
         if self.phase == "paused":
-            self.phase, self.error = "running", ""
+            self.phase, self.error = "running", None
 
     def stop(self) -> None:
         if self.phase != "done":
             self.phase = "stopped"
+
+    def choose(self, name: str) -> None:
+        """The format of the results; anything that is none changes nothing."""
+        if name in export.formats():
+            self.format = name
 
     def add(self, result: Result, worked_s: float) -> None:
         entry = entry_of(result, self.wishes.style)
@@ -106,19 +119,11 @@ def begin(
     instruction: str | None = "",
     prefix: str | None = "",
     suffix: str | None = "",
+    words: int | None = 0,
     controls: Controls = (),
 ) -> Batch:
     """A job out of uploads, pictures and archives of them. Raises the family's errors."""
-    if "captioning" not in context.prompts:
-        raise ConfigError("No loaded model does captioning", remedy="Start with --model captioning=NAME.")
-    context.prompts["captioning"].ask_caption(style or "")
-    wishes = Wishes(
-        style or "",
-        instruction=_text(context, instruction, "instruction").strip(),
-        prefix=_text(context, prefix, "prefix"),
-        suffix=_text(context, suffix, "suffix"),
-        sampling=sampling_of(*controls),
-    )
+    wishes = wishes_of(context, style, instruction, prefix, suffix, words, controls)
     return _batch(_listed(context, paths or ()), wishes)
 
 
@@ -133,10 +138,10 @@ def turn(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> G
         if batch.wants_turn:
             yield from _work(context, batch, others_wait)
     except DemoError as error:
-        batch.phase, batch.error = "paused", str(error)
+        batch.phase, batch.error = "paused", told(str(error))
     except Exception:  # the request edge: the page goes on whatever happened
         log.exception("a job of the page failed")
-        batch.phase, batch.error = "paused", "Something went wrong in the demo. Its log has the details."
+        batch.phase, batch.error = "paused", note("answer.broken")
     finally:
         batch.at_work.release()
     if batch.phase == "running" and not batch.progress.left:
@@ -149,20 +154,28 @@ def results(context: UiContext, batch: Batch) -> str | None:
         return None
     names = export.text_files(batch.items, {})
     entries = [replace(entry, text_file=names.get(key, "")) for key, entry in batch.entries.items()]
-    target = context.store.folder / "captions" / os.urandom(16).hex() / "captions.zip"
+    made = export.FORMATS[batch.format]
+    target = context.store.folder / "captions" / os.urandom(16).hex() / made.file
     target.parent.mkdir(parents=True)
-    export.replace_file(target, export.as_zip(entries))
+    export.replace_file(target, made.write(entries))
     return str(target)
 
 
 def _work(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> Generator[bool, None, None]:
     def may_go_on() -> bool:
-        return batch.phase == "running" and not others_wait() and not context.engine.snapshot().waiting
+        return batch.phase == "running" and not others_wait()
+
+    def is_free() -> bool:
+        return any(replica.state in ("idle", "busy") and replica.running < replica.slots for replica in replicas())
+
+    def replicas() -> list[ReplicaSnapshot]:
+        return [replica for replica in context.engine.snapshot().replicas if replica.model == spec.name]
 
     spec = context.specs["captioning"]
     captioner = Captioner(context.engine, spec, context.prompts["captioning"], batch.wishes)
     begun_s, told_s, is_new = time.monotonic(), 0.0, False
-    made = work(batch.left, captioner, places=context.engine.capacity, may_go_on=may_go_on, preview=_preview)
+    batch.room.places = max(1, sum(replica.slots for replica in replicas()))
+    made = work(batch.left, captioner, room=batch.room, may_go_on=may_go_on, is_free=is_free, preview=_preview)
     with closing(made) as made_so_far:
         for result in made_so_far:
             now_s = time.monotonic()
@@ -203,17 +216,9 @@ def _batch(listed: WorkList, wishes: Wishes) -> Batch:
     return batch
 
 
-def _text(context: UiContext, text: str | None, name: str) -> str:
-    """Nothing, or a text that is fit for a question, with a blank at either end kept where one was typed."""
-    if not text or not text.strip():
-        return ""
-    checked = checked_question(context, text, name=name)
-    return " " * text[0].isspace() + checked + " " * text[-1].isspace()
-
-
 def _preview(picture: Picture) -> bytes:
     small = to_pil(picture)
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=80)
+    small.save(out, "WEBP", quality=70, method=2)
     return out.getvalue()

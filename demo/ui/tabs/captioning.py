@@ -3,8 +3,8 @@ it many pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -12,9 +12,13 @@ import gradio as gr
 from demo.ui.context import UiContext, Waiting
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
+from demo.ui.handlers.answering import Answer
+from demo.ui.handlers.sampling import Controls
+from demo.ui.labels import label
 from demo.ui.tabs import batch
 from demo.ui.tabs.batch import BatchPart
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
+from demo.ui.tabs.wishes import WishesPart, style_names, styles, wishes_part
 from demo.ui.widgets import (
     SamplingControls,
     example_buttons,
@@ -24,13 +28,13 @@ from demo.ui.widgets import (
     unavailable,
 )
 
-_LABELS = {"short": "Short", "detailed": "Detailed", "grounded": "With boxes"}
+__all__ = ["CaptioningTab", "build", "styles"]
 
 
 @dataclass(frozen=True, slots=True)
 class CaptioningTab:
     picture: gr.Image
-    style: gr.Radio
+    wishes: WishesPart
     switch: Switch
     result: Result
     sampling: SamplingControls
@@ -44,25 +48,25 @@ def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
         return None
     examples = load_examples("captioning")
     tab = _layout(context, waiting, examples)
+
+    def ask(picture: str | None, style: str | None, given: Controls) -> Generator[Answer, None, None]:
+        instruction, prefix, suffix, words, *controls = given
+        wished = {"instruction": instruction, "prefix": prefix, "suffix": suffix, "words": words}
+        return looking.caption(context, picture, style, controls, **wished)
+
     wire(
         context,
         waiting,
-        partial(looking.caption, context),
+        ask,
         triggers=[tab.switch.run.click],
-        inputs=[tab.picture, tab.style, *tab.sampling.inputs],
+        inputs=[tab.picture, *tab.wishes.inputs, *tab.sampling.inputs],
         result=tab.result,
         switch=tab.switch,
         nothing_found="",
     )
     for button, example in zip(tab.examples, examples, strict=True):
-        button.click(_filler(context, example), None, [tab.picture, tab.style], **quick_event())
+        button.click(_filler(context, example), None, [tab.picture, tab.wishes.style], **quick_event())
     return tab
-
-
-def styles(context: UiContext) -> list[str]:
-    """The caption styles the loaded model has a prompt for, shortest first."""
-    known = context.prompts["captioning"].caption
-    return [style for style in _LABELS if style in known] + [style for style in known if style not in _LABELS]
 
 
 def _filler(context: UiContext, example: Example) -> Any:
@@ -70,15 +74,14 @@ def _filler(context: UiContext, example: Example) -> Any:
 
 
 def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...]) -> CaptioningTab:
-    choices = [(_LABELS.get(style, style), style) for style in styles(context)]
     with gr.Row(elem_classes=["sides"]):
         with gr.Column(min_width=300):
             picture = picture_input("caption-picture")
-            style = gr.Radio(choices, value=choices[0][1], label="Style", elem_id="caption-style")
-            buttons = switch("Describe it", "caption")
+            wishes = wishes_part(context, "caption", is_folded=True)
+            buttons = switch(label("caption.run"), "caption")
         with gr.Column(min_width=300):
-            result = result_parts("caption", "The caption is written here.")
-    shown = example_buttons(examples, _LABELS)
+            result = result_parts("caption", label("caption.hint"))
+    shown = example_buttons(examples, style_names(styles(context)))
     sampling = sampling_controls()
-    many = batch.build(context, waiting, choices, sampling)
-    return CaptioningTab(picture, style, buttons, result, sampling, shown, many)
+    many = batch.build(context, waiting, sampling)
+    return CaptioningTab(picture, wishes, buttons, result, sampling, shown, many)

@@ -1,0 +1,80 @@
+"""How a job of many pictures looks: how far it is, how fast it goes, and its newest captions.
+
+Owns the words and the markup; pure, of a `Batch`. What is foreign in it goes through `demo.ui.markup`. Seconds end in
+``_s``.
+"""
+
+from __future__ import annotations
+
+import html
+
+from demo.captioning.progress import Progress
+from demo.ui import markup
+from demo.ui.handlers.batch import Batch
+from demo.ui.language import Texts
+
+NOTHING = "<div class='job'></div>"  # before the first job; what is there keeps its place
+
+
+def job_html(say: Texts, batch: Batch) -> str:
+    """A bar and a line below it."""
+    progress = batch.progress
+    words = progress_words(say, progress)
+    if batch.room.is_short:
+        words += f" · {say('batch.short', count=batch.room.limit)}"
+    made, total = progress.done + progress.failed, progress.total
+    bar = f"<progress aria-label='{html.escape(say('batch.bar'))}' max='{total}' value='{made}'></progress>"
+    return f"<div class='job'>{bar}{_line(say, batch, words)}</div>"
+
+
+def refusal_html(say: Texts, error: str) -> str:
+    """Why there is no job; an archive's fault is named after it."""
+    name, colon, reason = error.partition(": ")
+    words = say.told(error)
+    if words == error and colon:
+        words = f"{name}: {say.told(reason)}"
+    return f"<div class='job'>{markup.line(words, 'error')}</div>"
+
+
+def captions_html(say: Texts, batch: Batch) -> str:
+    if not batch.rows:
+        return f"<p class='line hint'>{html.escape(say('batch.hint'))}</p>"
+    rows = [(row.name, row.text, row.note, row.is_error, row.preview) for row in batch.rows]
+    return markup.captions_table(say, rows, len(batch.entries) - len(rows))
+
+
+def progress_words(say: Texts, progress: Progress) -> str:
+    parts = [say("batch.progress", done=progress.done + progress.failed, total=progress.total)]
+    if progress.failed:
+        parts.append(say("batch.failed", count=progress.failed))
+    if progress.made:
+        parts.append(_rate(say, progress.per_s))
+    if progress.left and progress.left_s is not None:
+        parts.append(say("batch.left", time=_duration(say, progress.left_s)))
+    return " · ".join(parts)
+
+
+def _line(say: Texts, batch: Batch, words: str) -> str:
+    if batch.error is not None:
+        return markup.line(f"{batch.error.said(say)} {words}", "error")
+    if batch.phase == "running":
+        return markup.line(words, "busy")
+    is_finishing = batch.phase == "paused" and batch.at_work.locked()
+    return markup.line(say(f"batch.at.{'finishing' if is_finishing else batch.phase}", progress=words), "remark")
+
+
+def _rate(say: Texts, per_s: float) -> str:
+    if per_s >= 1:
+        return say("batch.per_second", rate=f"{per_s:.1f}")
+    return say("batch.per_minute", rate=f"{60 * per_s:.1f}")
+
+
+def _duration(say: Texts, seconds_s: float) -> str:
+    """In two units at most."""
+    whole = max(1, round(seconds_s))
+    if whole < 60:
+        return say("time.seconds", seconds=whole)
+    minutes, seconds = divmod(whole, 60)
+    if minutes < 60:
+        return say("batch.minutes", minutes=minutes, seconds=f"{seconds:02}")
+    return say("batch.hours", hours=minutes // 60, minutes=f"{minutes % 60:02}")
