@@ -50,8 +50,12 @@ def test_both_sides_are_written_at_once_each_with_its_model_and_settings(tab, tm
     panel.get_by_text("System prompt", exact=True).nth(1).click()
     side(tab, "right", "system").locator("textarea").fill("Be brief.")
     panel.get_by_text("How the answer is chosen").nth(1).click()
-    panel.get_by_role("spinbutton", name=re.compile("Temperature")).fill("0.7")
+    temperature = panel.get_by_role("spinbutton", name=re.compile("Temperature"))
+    expect(temperature).to_have_value("0")  # it has come alive
+    tab.wait_for_timeout(200)
+    temperature.fill("0.7")
     tab.keyboard.press("Tab")
+    expect(temperature).to_have_value("0.7")
     tab.locator("#compare-question textarea").fill("tell " * 60)
     tab.locator("#compare-run").click()
     for place in ("left", "right"):
