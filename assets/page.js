@@ -3,9 +3,22 @@
 // Gradio reads the browser's language once. The server has chosen it: by the switch, or by the browser.
 Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
 
-// Names for controls that gradio leaves without one, for those who hear the page.
+// Names for controls that gradio leaves without one, for those who hear the page; and a button beside each question,
+// which presses the page's own for this question (demo/ui/tabs/chat_wiring.py).
 {
   const nameless = "#conversation button:not([aria-label]):has(img)";
+  const unequipped = "#conversation .user-row:not(:has(.edit-question))";
+  const pencil = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4"/></svg>';
+  const equip = row => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "edit-question", innerHTML: pencil, title: PAGE.edit });
+    button.ariaLabel = PAGE.edit;
+    button.addEventListener("click", () => {
+      window.questionToEdit = [...document.querySelectorAll("#conversation .user-row")].indexOf(row);
+      document.querySelector("#edit-question").click();
+    });
+    row.prepend(button);
+  };
   let isDue = false;
   new MutationObserver(() => {
     if (isDue) return;
@@ -13,6 +26,7 @@ Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
     requestAnimationFrame(() => {
       isDue = false;
       for (const button of document.querySelectorAll(nameless)) button.ariaLabel = PAGE.picture;
+      document.querySelectorAll(unequipped).forEach(equip);
     });
   }).observe(document, { childList: true, subtree: true });
 }

@@ -72,6 +72,11 @@ class ModelSpec:
         return View(size, self.seen(size))
 
     @property
+    def has_system(self) -> bool:
+        """Whether it heeds a system prompt, as far as is known of its family."""
+        return self.traits.has_system
+
+    @property
     def is_cogvlm(self) -> bool:
         """Whether our own model code runs it."""
         return self.family in OURS

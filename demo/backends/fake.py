@@ -239,7 +239,8 @@ def answer(request: GenerateRequest, box: str = BOX) -> str:
     seen = f"a picture of {pictures[-1].size.width} x {pictures[-1].size.height} pixels" if pictures else "no picture"
     if clips := [clip for message in request.messages for clip in message.clips]:
         seen = f"a clip of {len(clips[-1].frames)} frames up to {clips[-1].times_s[-1]:.1f} s"
-    return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}."
+    told = "".join(f" I was told: {message.text}" for message in request.messages if message.speaker == "system")
+    return f"You asked: {last.text.strip()} I see {seen}, and this is turn {len(request.messages)}.{told}"
 
 
 def _thought(num_words: int) -> Iterator[str]:

@@ -96,6 +96,7 @@ class Done:
     request_id: str
     reason: StopReason
     usage: Usage
+    replica: int | None = None  # which one made it, as its snapshot is numbered; told by the parent
 
 
 @dataclass(frozen=True, slots=True)

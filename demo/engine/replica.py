@@ -280,7 +280,7 @@ class ProcessReplica:
             speed = event.usage.tokens_per_s or self._snapshot.tokens_per_s
             self._set(served=self._snapshot.served + 1, tokens_per_s=speed)
             self._restarts.has_answered()
-            self._answers.end(event.request_id, event)
+            self._answers.end(event.request_id, replace(event, replica=self._snapshot.replica_id))
         elif isinstance(event, Failed):
             self._take_failure(event)
         elif isinstance(event, Memory):

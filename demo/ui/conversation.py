@@ -15,6 +15,9 @@ from demo.ui.notes import Remark, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.thinking import Thought
 
+QUEUED: Remark = (note("answer.queued"),)
+STOPPED: Remark = (note("answer.stopped"),)
+
 TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
 
@@ -31,8 +34,7 @@ class Turn:
     drawn: str | None = None
     also_drawn: tuple[str, ...] = ()  # where there are boxes in several pictures
     dialect: str | None = None  # of the boxes in the answer
-    remark: Remark = (note("answer.queued"),)
-    before: Turn | None = field(default=None, compare=False, repr=False)  # what a retry replaces
+    remark: Remark = QUEUED
     # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
     halt: Event = field(default_factory=Event, compare=False, repr=False)
 
@@ -40,12 +42,19 @@ class Turn:
     def is_open(self) -> bool:
         return self.state in ("waiting", "answering") and not self.halt.is_set()
 
+    @property
+    def is_queued(self) -> bool:
+        """Its place in the queue is all that it waits for, as far as is known."""
+        return self.state == "waiting" and self.remark[:1] == QUEUED
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """Frozen: every change makes a new one, so that a page that is showing the old one is never surprised."""
 
     turns: tuple[Turn, ...] = ()
+    # What a retry or an edited question replaces, in case the queue refuses it.
+    before: Conversation | None = field(default=None, compare=False, repr=False)
 
     @property
     def last(self) -> Turn | None:
@@ -57,24 +66,33 @@ class Conversation:
         return self.last is not None and self.last.is_open
 
     def asked(self, question: str, pictures: tuple[StoredPicture, ...]) -> Conversation:
-        return Conversation((*self.turns, Turn(question, pictures)))
+        return replace(self, turns=(*self.turns, Turn(question, pictures)))
 
     def with_last(self, turn: Turn) -> Conversation:
-        return Conversation((*self.turns[:-1], turn))
+        return replace(self, turns=(*self.turns[:-1], turn))
 
     def without_last(self) -> Conversation:
         return Conversation(self.turns[:-1])
 
-    def asked_again(self) -> Conversation:
-        """The last question as if it had just been asked; `not_asked_again` brings its answer back."""
-        last = self.last
-        if last is None:
-            return self
-        return self.with_last(Turn(last.question, last.pictures, before=replace(last, before=None)))
+    def until(self, index: int | None) -> Conversation:
+        """The turns before this one, to go another way from there; all of them where it is None."""
+        if index is None:
+            return Conversation(self.turns)
+        return Conversation(self.turns[:index], before=Conversation(self.turns))
 
-    def not_asked_again(self) -> Conversation | None:
-        """With the answer that a retry would have replaced; None where the last question is a new one."""
-        return self.with_last(self.last.before) if self.last is not None and self.last.before is not None else None
+    def asked_again(self) -> Conversation:
+        """The last question as if it had just been asked; ``before`` has its answer."""
+        last = self.last
+        return self if last is None else self.until(len(self.turns) - 1).asked(last.question, last.pictures)
+
+    def left(self) -> Conversation:
+        """As it is found by a page that was not there: an answer that was being written is over, for that page."""
+        settled = self.settled()
+        last = settled.last
+        if last is None or not last.is_open:
+            return Conversation(settled.turns)
+        stopped = replace(last, state="stopped", remark=STOPPED, halt=Event())  # the answer itself may go on elsewhere
+        return Conversation((*self.turns[:-1], stopped))
 
     def stopped(self) -> Conversation:
         """Close an open turn, in all its versions, keeping what was written."""
@@ -86,7 +104,7 @@ class Conversation:
         """The same, but for a version from before the stop, which becomes the stopped one."""
         if self.last is None or not self.last.halt.is_set() or self.last.state == "stopped":
             return self
-        return self.with_last(replace(self.last, state="stopped", remark=(note("answer.stopped"),)))
+        return self.with_last(replace(self.last, state="stopped", remark=STOPPED))
 
     def seen(self, max_pictures: int) -> Conversation:
         """The part the model is shown: the last turns that together hold no more pictures than it takes, and one clip.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from demo.ui.language import Texts
 
 
@@ -23,6 +25,13 @@ def seconds_words(say: Texts, seconds_s: float) -> str:
     if seconds_s < 0.1:
         return say("time.moment")
     return say("time.seconds", seconds=f"{seconds_s:.1f}" if seconds_s < 10 else f"{seconds_s:.0f}")
+
+
+def wait_words(say: Texts, seconds_s: float) -> str:
+    """About how long, in whole seconds or minutes; never nothing."""
+    if seconds_s < 60:
+        return say("time.seconds", seconds=math.ceil(seconds_s) or 1)
+    return duration_words(say, seconds_s)
 
 
 def duration_words(say: Texts, seconds_s: float) -> str:

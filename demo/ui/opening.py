@@ -65,7 +65,7 @@ class KeptPages:
 
 def head(say: Texts, script: str) -> str:
     title, about = html.escape(say("page.title")), html.escape(say("page.description"))
-    page = json.dumps({"tag": TAGS[say.language], "picture": say("page.picture")})
+    page = json.dumps({"tag": TAGS[say.language], "picture": say("page.picture"), "edit": say("chat.edit")})
     return (
         f"<script>const PAGE = {page};\n{script}</script>"
         f"<title>{title}</title><meta name='description' content='{about}'>"

@@ -18,6 +18,7 @@ from demo.errors import DemoError
 from demo.types import Role, Sampling
 from demo.ui.context import UiContext
 from demo.ui.examples import Example
+from demo.ui.figures import wait_words
 from demo.ui.handlers.sampling import DEFAULT
 from demo.ui.labels import label
 from demo.ui.language import Texts
@@ -44,10 +45,10 @@ def api_steps(steps: Generator[Any, None, None]) -> Generator[Any, None, None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def not_taken(say: Texts, context: UiContext, waiting: int) -> str:
-    """Why gradio did not run an event; it tells its page no more than that."""
+def not_taken(say: Texts, context: UiContext, waiting: int, wait_s: float | None = None) -> str:
+    """Why gradio did not run an event, which tells its page no more than that; and when a place may be free."""
     if waiting >= context.limits.queue:
-        return say("queue.full")
+        return say("queue.full") if wait_s is None else say("queue.full_for", took=wait_words(say, wait_s))
     return say("queue.not_taken")
 
 

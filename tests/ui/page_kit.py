@@ -36,7 +36,13 @@ class Page:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(log)
         options = {"model": model, "port": self.port, **server}
-        flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        several = {name: value if isinstance(value, list) else [value] for name, value in options.items()}
+        flags = [
+            word
+            for name, values in several.items()
+            for value in values
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         env.pop("GRADIO_TEMP_DIR", None)
         with self.log.open("wb") as out:

@@ -250,7 +250,7 @@ def test_a_reload_frees_the_model_and_the_page_works_again(visit, journal):
     assert ended(journal, before + 1)
     expect(tab.locator(BOX)).to_be_editable()
     ask(tab, "Still there?")
-    expect(tab.locator(ANSWER).first).to_contain_text("Still there?", timeout=15_000)
+    expect(tab.locator(ANSWER).filter(has_text="Still there?")).to_be_visible(timeout=15_000)
 
 
 def test_when_the_queue_is_full_the_question_comes_back_and_the_waiting_one_can_be_stopped(visit, tmp_path, journal):

@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BOX = "#message textarea"
 ANSWER = "#conversation .bot .message-content"
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-TABS = {"en": ("Chat", "Grounding", "Captioning", "Status"), "zh": ("对话", "定位", "描述", "状态")}
+TABS = {"en": ("Chat", "Grounding", "Captioning", "Compare", "Status"), "zh": ("对话", "定位", "描述", "对比", "状态")}
+STATUS = 4
 PREFIX = "/some/prefix"
 LONG = "tell " * 200
 
@@ -81,6 +82,11 @@ def finished(tab):
 # --- accessibility
 
 
+# Colours that are on their way are nobody's.
+SETTLED = """() => Promise.all(
+  document.getAnimations().filter(it => it instanceof CSSTransition).map(it => it.finished.catch(() => 0)))"""
+
+
 def violations(tab):
     """What axe calls serious or critical, with the places."""
     found = Axe().run(tab).response["violations"]
@@ -100,14 +106,17 @@ def test_no_tab_has_a_grave_obstacle_for_anyone(visit, page, tmp_path, scheme, v
     expect(tab.locator("#conversation .bot img")).to_be_visible(timeout=20_000)
     assert violations(tab) == []
     tab.locator(".offers summary").click()
-    for index in (1, 2, 3):
+    for index in range(1, STATUS + 1):
         open_tab(tab, index, language)
-        if index == 3:
+        if index == STATUS:
             expect(tab.locator("#panel .card").first).to_be_visible()
         else:
             tab.get_by_role("tabpanel").locator(".sampling button").first.click()
-            tab.locator("#ground-run, #caption-run").locator("visible=true").click()  # no picture: an error is shown
-            expect(tab.locator(".line.error").locator("visible=true")).to_be_visible()
+            run = tab.locator("#ground-run, #caption-run, #compare-run").locator("visible=true")
+            run.click()  # nothing to ask about: an error is shown
+            expect(tab.locator(".line.error").locator("visible=true").first).to_be_visible()
+            expect(run).to_be_enabled()
+            tab.evaluate(SETTLED)
         assert violations(tab) == []
 
 
@@ -135,11 +144,11 @@ REACHED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("index", range(4), ids=TABS["en"])
+@pytest.mark.parametrize("index", range(5), ids=TABS["en"])
 def test_every_control_is_reached_by_the_keyboard_and_shows_that_it_is(visit, index):
     tab = visit()
     open_tab(tab, index)
-    if index == 3:
+    if index == STATUS:
         expect(tab.locator("#panel .card").first).to_be_visible()
     tab.evaluate("document.activeElement.blur()")
     count = tab.evaluate(REACHED)
@@ -192,7 +201,7 @@ def test_the_browsers_language_is_spoken_from_labels_to_answers_of_events(visit)
     assert tab.evaluate("document.documentElement.lang") == "zh-CN"
     expect(tab.locator("#status")).to_contain_text("就绪")
     expect(tab.locator("#status")).to_contain_text("无人排队")
-    open_tab(tab, 3, "zh")
+    open_tab(tab, STATUS, "zh")
     expect(tab.locator("#panel")).to_contain_text("计划与实际")
     tab.wait_for_timeout(2_500)  # a refresh
     expect(tab.locator("#panel")).to_contain_text("计划与实际")
@@ -217,7 +226,7 @@ def test_the_switch_changes_the_language_and_is_remembered(visit, page):
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
 def test_the_status_moves_nothing_while_an_answer_is_written_elsewhere(visit, viewport):
     watched, other = visit(viewport=viewport, script=SHIFTS), visit()
-    open_tab(watched, 3)
+    open_tab(watched, STATUS)
     expect(watched.locator("#panel .card").first).to_be_visible()
     watched.wait_for_timeout(1_000)
     watched.evaluate("shifts.length = 0")
@@ -278,7 +287,7 @@ def test_behind_a_proxy_under_a_prefix_everything_works_and_streams(proxy, visit
     expect(tab.locator("#message .stop-button")).to_be_visible()  # unbuffered: it is still being written
     expect(finished(tab)).to_have_count(2, timeout=30_000)
     assert len(growing.inner_text()) > early
-    open_tab(tab, 3, "zh")
+    open_tab(tab, STATUS, "zh")
     expect(tab.locator("#panel .card").first).to_be_visible()
     assert tab.context.new_cdp_session(tab).send("Page.getAppManifest")["errors"] == []
     assert proxy.strays == []

@@ -169,6 +169,63 @@ def test_retry_answers_the_last_question_again(make):
     assert again.last.answer == first.last.answer
 
 
+def test_an_edited_question_drops_what_followed_and_is_given_back_when_it_is_refused(make):
+    context = make()
+    path = upload(context)
+    conversation = answered(context, asked(context, "One?", path))
+    conversation = answered(context, asked(context, "Two?", conversation=conversation))
+    edited = chat.accept(context, Draft("First?", (path,)), conversation, at=0)
+    assert [turn.question for turn in edited.turns] == ["First?"]
+    assert chat.refused(edited) == (conversation, Draft("First?", (path,)), 0)
+    answer = answered(context, edited)
+    assert "First? I see a picture of 320 x 200 pixels, and this is turn 1." in answer.last.answer
+    new = asked(context, "New?", conversation=answer)
+    assert chat.refused(new) == (answer, Draft("New?"), None)
+    assert chat.refused(answer.asked_again()) == (answer, None, None)
+    with pytest.raises(InvalidInput, match="empty"):
+        chat.accept(context, Draft(" "), conversation, at=0)
+
+
+@pytest.mark.parametrize("index", [-1, 1, 0.5, float("nan"), None, "0", True])
+def test_only_a_question_that_is_there_can_be_edited(make, index):
+    context = make()
+    conversation = answered(context, asked(context, "One?"))
+    assert chat.question_at(conversation, 0).question == "One?"
+    assert chat.question_at(conversation.asked_again(), 0) is None  # it is being answered
+    assert chat.question_at(conversation, index) is None
+
+
+def test_a_system_prompt_reaches_a_model_that_heeds_one_and_no_other(make):
+    context = make()
+    conversation = answered(context, asked(context, "One?"))
+    for question in ("Two?", "Three?"):
+        more = asked(context, question, conversation=conversation)
+        turn = list(chat.answer(context, more, (), "Be \0brief."))[-1].last
+        assert turn.answer.endswith("I was told: Be brief.")
+    failed = list(chat.answer(context, asked(context, "Four?"), (), "x" * 30_000))[-1].last
+    assert "The system prompt is too long" in english(failed.remark)
+    specs = {role: replace(spec, family="llava") for role, spec in context.specs.items()}
+    deaf = replace(context, specs=specs)
+    assert "told" not in list(chat.answer(deaf, asked(deaf, "One?"), (), "Be brief."))[-1].last.answer
+
+
+def test_the_replica_is_told_where_there_are_several(make):
+    context = make()
+    turn = answered(context, asked(context, "What?")).last
+    assert "replica" not in english(turn.remark)
+    snapshot = context.engine.snapshot()
+    twice = replace(snapshot, replicas=snapshot.replicas * 2)
+
+    class Twin:
+        specs, capacity, stream = context.specs, 2, context.engine.stream
+
+        def snapshot(self):
+            return twice
+
+    turn = answered(replace(context, engine=Twin()), asked(context, "What?")).last
+    assert english(turn.remark).endswith("· replica 0")
+
+
 def test_undo_gives_the_question_and_its_picture_back(make):
     context = make()
     path = upload(context)

@@ -26,7 +26,7 @@ def events(page):
 
 def test_all_that_reaches_the_model_shares_one_queue_and_one_limit(page):
     queued = [function for function in events(page) if function.queue]
-    assert len(queued) == 8  # answer, find, describe, caption many, and four endpoints
+    assert len(queued) == 10  # answer, find, describe, caption many, both sides of compare, and four endpoints
     assert {function.concurrency_id for function in queued} == {MODEL_EVENTS}
     assert {function.concurrency_limit for function in queued} == {1}
 
@@ -58,6 +58,7 @@ def test_every_stop_cancels_what_the_model_is_asked_by_its_tab(page):
         *[["answer"]] * 3,  # stop, clear, and the conversation's own clear
         ["answers"],
         ["answers"],
+        ["compare", "compare"],
     ]
 
 
@@ -78,7 +79,7 @@ def key_of(label):
 
 def test_the_sampling_controls_show_the_true_defaults(page):
     controls = [block for block in page.blocks.values() if hasattr(block, "label") and hasattr(block, "value")]
-    values = {key_of(block.label): block.value for block in controls}
+    values = {key_of(block.label): block.value for block in reversed(controls)}  # the first of each: the chat's
     names = ("temperature", "top_p", "top_k", "penalty", "seed", "max_new_tokens")
     assert [values[f"sampling.{name}"] for name in names] == [0.0, 1.0, 0, 1.0, "", 512]
 
@@ -92,7 +93,7 @@ def test_no_component_opens_what_a_client_names(page):
 
     inputs = {block for function in events(page) for block in function.inputs}
     pictures = [block for block in inputs if isinstance(block, Image)]
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     for picture in pictures:
         assert picture.preprocess(ImageData(path="/etc/passwd", orig_name="a.svg")) == "/etc/passwd"  # not opened
         assert picture.preprocess(None) is None
@@ -106,7 +107,7 @@ def test_a_link_is_not_followed(page):
     import gradio as gr
 
     guarded = [block for block in page.blocks.values() if "preprocess" in vars(block)]
-    assert len(guarded) == 8
+    assert len(guarded) == 11
     for block in guarded:
         with pytest.raises(gr.Error, match="Links are not followed"):
             asyncio.run(block.async_move_resource_to_block_cache("https://example.org/x.png"))

@@ -96,6 +96,7 @@ def answering(
                 text = thinker.finish()
                 answer = replace(answer, text=text, thought=thinker.thought, regions=read(text))
                 answer = _finished(answer, event, context, pictures if draws else ())
+                answer = replace(answer, remark=(*answer.remark, *_maker(context, spec, event)))
             elif answer.state == "waiting":
                 answer = replace(answer, remark=_waiting(event))
             yield answer
@@ -192,6 +193,14 @@ def _cost(usage: Usage, reason: str, is_unanswered: bool) -> Remark:
     if reason == "length":
         parts.append(note("answer.cut_thinking" if is_unanswered else "answer.cut"))
     return tuple(parts)
+
+
+def _maker(context: UiContext, spec: ModelSpec | None, done: Done) -> Remark:
+    """Which replica wrote it, where there are several."""
+    replicas = context.engine.snapshot().replicas
+    if spec is None or done.replica is None or sum(replica.model == spec.name for replica in replicas) < 2:
+        return ()
+    return (note("answer.replica", number=done.replica),)
 
 
 def _duration(seconds_s: float) -> Note:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from demo.errors import DemoError, InvalidInput
-from demo.types import Message
+from demo.types import Message, Role
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.answering import Answer, answering, shown
@@ -31,22 +31,30 @@ class Draft:
     files: tuple[str, ...] = ()
 
 
-def accept(context: UiContext, draft: Draft, conversation: Conversation) -> Conversation:
-    """Add the user's turn, or raise what is wrong with it; nothing is generated yet."""
+def accept(context: UiContext, draft: Draft, conversation: Conversation, *, at: int | None = None) -> Conversation:
+    """Add the user's turn, or raise what is wrong with it; nothing is generated yet.
+
+    ``at`` is the index of an earlier question that it replaces; what follows that is dropped.
+    """
     conversation = conversation.settled()
     if conversation.is_open:
         raise InvalidInput("The last answer is still being written", remedy="Wait for it, or press Stop.")
     question = checked_question(context, draft.text)
-    most, frames, side = _most(context), _max_frames(context), _frame_side(context)
+    most, frames = _most(context), _max_frames(context)
     if len(draft.files) > most + (1 if frames else 0):
         raise _too_many(len(draft.files), most)
-    adopted = tuple(context.store.adopt(path, frames=frames, side=side) for path in draft.files)
-    num_clips = sum(1 for picture in adopted if picture.frames)
+    pictures = tuple(adopted(context, path) for path in draft.files)
+    num_clips = sum(1 for picture in pictures if picture.frames)
     if num_clips > 1:
         raise InvalidInput("Too many clips at once", value=num_clips, remedy="The model follows one at a time.")
-    if len(adopted) - num_clips > most:
-        raise _too_many(len(adopted) - num_clips, most)
-    return conversation.asked(question, adopted)
+    if len(pictures) - num_clips > most:
+        raise _too_many(len(pictures) - num_clips, most)
+    return conversation.until(at).asked(question, pictures)
+
+
+def adopted(context: UiContext, path: str) -> StoredPicture:
+    """An upload as the chat's model is shown it; raises what is wrong with the file."""
+    return context.store.adopt(path, frames=_max_frames(context), side=_frame_side(context))
 
 
 def _too_many(num_pictures: int, most: int) -> InvalidInput:
@@ -80,14 +88,14 @@ def _is_text(character: str) -> bool:
 
 
 def answer(
-    context: UiContext, conversation: Conversation, controls: Controls = ()
+    context: UiContext, conversation: Conversation, controls: Controls = (), system: str | None = ""
 ) -> Generator[Conversation, None, None]:
     """Write the answer to the last turn. Yields the conversation as it grows; never raises."""
     turn = conversation.last
     if turn is None or not turn.is_open:
         return
     left_out = _left_out(context, conversation, turn)
-    with closing(shown(_steps(context, conversation, controls))) as steps:
+    with closing(shown(_steps(context, conversation, controls, system))) as steps:
         for step in steps:
             if turn.halt.is_set():
                 return
@@ -98,9 +106,29 @@ def answer(
 def undo(conversation: Conversation) -> tuple[Conversation, Draft]:
     """Take the last turn back into the box, where it can be changed."""
     turn = conversation.last
-    if turn is None:
-        return conversation, Draft()
-    return conversation.without_last(), Draft(turn.question, tuple(picture.path for picture in turn.pictures))
+    return (conversation, Draft()) if turn is None else (conversation.without_last(), draft_of(turn))
+
+
+def refused(conversation: Conversation) -> tuple[Conversation, Draft | None, int | None]:
+    """What is left after the queue refused the last question: the conversation before it, what goes back into the box,
+    and the index of the question that this is an edited version of."""
+    turn, before = conversation.last, conversation.before
+    if turn is None or before is None:
+        return *undo(conversation), None
+    index = len(conversation.turns) - 1
+    if draft_of(before.turns[index]) == draft_of(turn):  # a retry: nothing was typed
+        return before, None, None
+    return before, draft_of(turn), index
+
+
+def question_at(conversation: Conversation, index: float | None) -> Turn | None:
+    """The turn of this index, which a client says, if it can be edited now."""
+    is_index = isinstance(index, int | float) and index in range(len(conversation.turns))
+    return None if not is_index or conversation.settled().is_open else conversation.turns[int(index or 0)]
+
+
+def draft_of(turn: Turn) -> Draft:
+    return Draft(turn.question, tuple(picture.path for picture in turn.pictures))
 
 
 def messages_of(conversation: Conversation, store: PictureStore, *, frame_side: int = 0) -> tuple[Message, ...]:
@@ -121,12 +149,23 @@ def messages_of(conversation: Conversation, store: PictureStore, *, frame_side: 
     return tuple(messages)
 
 
-def _steps(context: UiContext, conversation: Conversation, controls: Controls) -> Generator[Answer, None, None]:
+def system_of(context: UiContext, role: Role, text: str | None) -> tuple[Message, ...]:
+    """A system prompt as the message before all others; none where it is empty or the model heeds none."""
+    spec = context.spec(role)
+    if spec is None or not spec.has_system or not (text or "").strip():
+        return ()
+    return (Message("system", checked_question(context, text, name="system prompt")),)
+
+
+def _steps(
+    context: UiContext, conversation: Conversation, controls: Controls, system: str | None
+) -> Generator[Answer, None, None]:
     if context.spec("chat") is None:
         raise DemoError("No loaded model chats", remedy="Start with --model chat=NAME.")
     seen = conversation.seen(_most(context))
     messages = messages_of(seen, context.store, frame_side=_frame_side(context))
-    yield from answering(context, "chat", messages, sampling_of(*controls))
+    told = system_of(context, "chat", system)
+    yield from answering(context, "chat", (*told, *messages), sampling_of(*controls))
 
 
 def _most(context: UiContext) -> int:

@@ -1,258 +1,192 @@
-"""The chat tab: its layout, its events, and how a conversation is shown.
+"""The chat tab: its parts and where they are.
 
-Owns the translation between `Conversation` and gradio's components. What happens to a conversation is decided in
-`demo.ui.handlers.chat`.
+Owns the layout only. What happens is in `demo.ui.tabs.chat_events`, how a conversation looks in `demo.ui.transcript`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from demo.errors import DemoError
-from demo.grounding.palette import colour_of
-from demo.ui import markup
-from demo.ui.context import UiContext, Waiting
-from demo.ui.conversation import Conversation, Turn
+from demo.ui.context import UiContext
+from demo.ui.conversation import Conversation
 from demo.ui.examples import Example, load_examples
-from demo.ui.handlers import chat as handlers
 from demo.ui.handlers.chat import Draft
-from demo.ui.language import load_languages
-from demo.ui.notes import line_of
-from demo.ui.reading import readable
+from demo.ui.labels import block, label
 from demo.ui.stops import Stops
-from demo.ui.thinking import thought_markdown
-from demo.ui.widgets import (
-    SamplingControls,
-    example_buttons,
-    message_input,
-    model_event,
-    not_taken,
-    quick_event,
-    sampling_controls,
-)
+from demo.ui.tasks import Task, tasks_for
+from demo.ui.widgets import SamplingControls, example_buttons, guarded, message_input, sampling_controls
 
-_SAY = load_languages().english  # until this tab speaks both languages
-_COPY_JS = """() => {
-  const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
-  const answers = parts.filter(part => !part.querySelector('.remark, .pending, .failure, .reasoning'));
-  const text = answers.length ? answers[answers.length - 1].innerText.trim() : '';
-  if (navigator.clipboard) navigator.clipboard.writeText(text);
-}"""
+QUEUE_S = 1.0  # how often somebody who waits is told how many come before
 
-_WELCOME = """### Ask about a picture
-Add one with the clip below, or drop or paste it into the box; or try an example.
-What an answer points at is drawn on a copy."""
+
+@dataclass(slots=True)
+class Visitor:
+    """What the server remembers of one tab besides its conversation. Changed in place by that tab's events."""
+
+    stops: Stops = field(default_factory=Stops)
+    token: str = ""  # under which the conversation is found after a reload
+    editing: int | None = None  # the index of the question whose new version is in the box
+    set_aside: Draft = field(default_factory=Draft)  # what was in the box before
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    retry: gr.Button
+    undo: gr.Button
+    copy: gr.Button
+    clear: gr.Button
+    keep: gr.Button  # ends the editing of a question
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Saving a conversation and opening one. ``made`` holds a file on its way to the visitor."""
+
+    json: gr.Button
+    markdown: gr.Button
+    open: gr.UploadButton
+    made: gr.DownloadButton
+    line: gr.HTML
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTab:
     conversation: gr.State
-    stops: gr.State
+    visitor: gr.State
     chatbot: gr.Chatbot
+    ahead: gr.HTML  # how many come before, while a question waits in the queue
+    waits: gr.Timer  # runs as long
     box: gr.MultimodalTextbox
     notice: gr.HTML
-    retry: gr.Button
-    undo: gr.Button
-    copy: gr.Button
-    clear: gr.Button
+    actions: Actions
     sampling: SamplingControls
-    examples: list[gr.Button]
+    system: gr.Textbox
+    camera: gr.Image
+    files: Files
+    accepted: gr.Number
+    edited: gr.Number  # the index of the question that is to be edited
+    edit: gr.Button  # pressed by the page's script, as gradio's own editing would show our markup
+    token: gr.Textbox
+    tasks: list[tuple[gr.Button, Task]]
+    examples: list[tuple[gr.Button, Example]]
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.conversation, self.chatbot, self.box, self.notice, self.retry, self.undo, self.copy]
+        """In the order of `demo.ui.tabs.chat_events.Events.view`."""
+        buttons = [self.actions.retry, self.actions.undo, self.actions.copy, self.actions.keep]
+        return [self.conversation, self.chatbot, self.box, self.notice, self.waits, self.ahead, *buttons]
 
 
-def build(context: UiContext, waiting: Waiting) -> ChatTab:
-    examples = load_examples("chat")
+def layout(context: UiContext) -> ChatTab:
     spec = context.spec("chat")
-    tab = _layout(examples, takes_clips=spec is not None and spec.max_frames > 0)
-    _wire(tab, context, waiting)
-    for button, example in zip(tab.examples, examples, strict=True):
-        button.click(_filler(context, example), None, tab.box, **quick_event())
-    return tab
+    chatbot = _chatbot()
+    ahead = gr.HTML(elem_id="chat-ahead")
+    notice = gr.HTML(elem_id="chat-notice")
+    box = message_input("message", takes_clips=spec is not None and spec.max_frames > 0)
+    actions = _actions()
+    tasks = _task_buttons(tasks_for(spec, context.prompts.get("chat")))
+    listed = load_examples("chat")
+    examples = list(zip(example_buttons(listed), listed, strict=True))
+    with gr.Column(elem_classes=["extras"]):
+        sampling = sampling_controls()
+        system = system_prompt("system", takes=spec is not None and spec.has_system)
+        camera = _camera()
+        files = _files()
+    return ChatTab(
+        conversation=gr.State(Conversation(), time_to_live=6 * 3600),
+        visitor=gr.State(Visitor()),
+        chatbot=chatbot,
+        ahead=ahead,
+        waits=gr.Timer(QUEUE_S, active=False),
+        box=box,
+        notice=notice,
+        actions=actions,
+        sampling=sampling,
+        system=system,
+        camera=camera,
+        files=files,
+        # Counts the accepted questions: its change asks the model, so that a refused one never joins the queue. A
+        # gr.State would not do, its change is not told after an event that runs beside the queue.
+        accepted=gr.Number(0, visible="hidden"),
+        edited=gr.Number(0, visible="hidden"),
+        edit=gr.Button(visible="hidden", elem_id="edit-question"),
+        token=gr.Textbox(visible="hidden"),
+        tasks=tasks,
+        examples=examples,
+    )
 
 
-def _layout(examples: tuple[Example, ...], *, takes_clips: bool) -> ChatTab:
-    chatbot = gr.Chatbot(
+def _chatbot() -> gr.Chatbot:
+    return gr.Chatbot(
         elem_id="conversation",
         show_label=False,
         container=False,
         height="min(62vh, 640px)",  # a fixed one: with max_height the newest words do not scroll into view
-        placeholder=_WELCOME,
+        placeholder=block("welcome"),
         buttons=[],
         layout="bubble",
         latex_delimiters=[],
         allow_tags=False,
         feedback_options=None,
     )
-    notice = gr.HTML(elem_id="chat-notice")
-    box = message_input("message", takes_clips=takes_clips)
+
+
+def _actions() -> Actions:
     with gr.Row(elem_classes=["actions"]):
-        names = ("Retry", "Undo", "Copy answer")
-        retry, undo, copy = (gr.Button(name, size="sm", interactive=False) for name in names)
-        clear = gr.Button("Clear", size="sm")
-    shown = example_buttons(examples)
-    return ChatTab(
-        gr.State(Conversation(), time_to_live=6 * 3600), gr.State(Stops()), chatbot, box, notice, retry, undo, copy,
-        clear, sampling_controls(), shown,
-    )  # fmt: skip
+        return Actions(
+            gr.Button(label("chat.retry"), size="sm", interactive=False, elem_id="chat-retry"),
+            gr.Button(label("chat.undo"), size="sm", interactive=False, elem_id="chat-undo"),
+            gr.Button(label("chat.copy"), size="sm", interactive=False, elem_id="chat-copy"),
+            gr.Button(label("chat.clear"), size="sm", elem_id="chat-clear"),
+            gr.Button(label("chat.keep"), size="sm", visible=False, elem_id="chat-keep"),
+        )
 
 
-def _wire(tab: ChatTab, context: UiContext, waiting: Waiting) -> None:
-    asking = [tab.conversation, tab.stops, *tab.sampling.inputs]
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
-    # Counts the accepted questions: its change asks the model, so that a refused one never joins the queue. A gr.State
-    # would not do, its change is not told after an event that runs beside the queue.
-    accepted = gr.Number(0, visible="hidden")
-
-    def send(value: dict[str, Any] | None, conversation: Conversation, stops: Stops, count: float) -> list[Any]:
-        value = value or {}
-        draft = Draft(value.get("text") or "", tuple(value.get("files") or ()))
-        try:
-            accepted = handlers.accept(context, draft, conversation)
-        except DemoError as error:
-            return [*_view(conversation, notice=str(error)), count]
-        stops.asked()
-        return [*_view(accepted, Draft()), count + 1]
-
-    def retry(conversation: Conversation, stops: Stops, count: float) -> list[Any]:
-        stops.asked()
-        return [*_view(conversation.asked_again()), count + 1]
-
-    def answer(conversation: Conversation, stops: Stops, *controls: Any) -> Generator[list[Any], None, None]:
-        yield from _run(handlers.answer(context, conversation, controls), stops)
-
-    def give_back(conversation: Conversation, stops: Stops) -> list[Any]:
-        if stops.takes_report():
-            return [gr.skip()] * len(tab.outputs) if stops.is_open else _at_rest(conversation, stops)
-        notice = not_taken(_SAY, context, waiting())
-        if not conversation.is_open:
-            return _view(conversation, notice=notice)
-        if (kept := conversation.not_asked_again()) is not None:
-            return _view(kept, notice=notice)
-        return _view(*handlers.undo(conversation), notice=notice)
-
-    asked = [*tab.outputs, accepted]
-    tab.box.submit(send, [tab.box, tab.conversation, tab.stops, accepted], asked, **quick_event())
-    tab.retry.click(retry, [tab.conversation, tab.stops, accepted], asked, **quick_event())
-    # One event for both: gradio cancels several one after the other, and would meet what was asked for meanwhile.
-    running = accepted.change(answer, asking, tab.outputs, trigger_mode="multiple", **model)
-    running.failure(give_back, [tab.conversation, tab.stops], tab.outputs, **quick_event())
-    tab.box.stop(_stop, [tab.conversation, tab.stops], tab.outputs, cancels=[running], **quick_event())
-    tab.undo.click(_undo, tab.conversation, tab.outputs, **quick_event())
-    for clears in (tab.clear.click, tab.chatbot.clear):
-        clears(_clear, tab.stops, tab.outputs, cancels=[running], **quick_event())
-    tab.copy.click(None, None, None, js=_COPY_JS)
+def _task_buttons(tasks: tuple[Task, ...]) -> list[tuple[gr.Button, Task]]:
+    """One button each, which fills the box."""
+    if not tasks:
+        return []
+    gr.HTML(f"<p class='line examples-title'>{label('chat.tasks')}</p>")
+    with gr.Row(elem_classes=["tasks"]):
+        return [(gr.Button(_task_name(task), size="sm", elem_classes=["task"]), task) for task in tasks]
 
 
-def _filler(context: UiContext, example: Example) -> Any:
-    return lambda: {"text": example.text, "files": [example.copied(context.store.folder)]}
+def _task_name(task: Task) -> Any:
+    return label(f"chat.task.{task.key}") if task.key else task.name
 
 
-# --- what the events that do not ask the model do
+def system_prompt(name: str, *, takes: bool) -> gr.Textbox:
+    """A closed accordion; its box says why where nothing can be told to the model."""
+    with gr.Accordion(label("chat.system"), open=False):
+        return gr.Textbox(
+            label=label("chat.system"),
+            show_label=False,
+            info=label("chat.system_yes" if takes else "chat.system_no"),
+            lines=3,
+            max_lines=10,
+            interactive=takes,
+            elem_id=name,
+        )
 
 
-def _stop(conversation: Conversation, stops: Stops) -> list[Any]:
-    stops.stopped()
-    return _view(conversation.stopped())
+def _camera() -> gr.Image:
+    with gr.Accordion(label("chat.camera"), open=False):
+        image = gr.Image(
+            label=label("chat.camera"), show_label=False, type="filepath", image_mode=None, sources=["webcam"],
+            height=320, elem_id="chat-camera", buttons=[],
+        )  # fmt: skip
+    return guarded(image, lambda data: data.path if data else None)
 
 
-def _undo(conversation: Conversation) -> list[Any]:
-    return _view(*handlers.undo(conversation))
-
-
-def _clear(stops: Stops) -> list[Any]:
-    stops.cleared()
-    return _view(Conversation())  # the box is left alone: what is in it may have been added since
-
-
-# --- how a conversation looks
-
-
-def _run(steps: Generator[Conversation, None, None], stops: Stops) -> Generator[list[Any], None, None]:
-    """An answer's views as long as it is wanted: full ones where the buttons change, otherwise only what grows."""
-    shown = Conversation()
-    with closing(steps), stops.run() as run:
-        for conversation in steps if run.may_begin else ():
-            if not run.is_current:
-                break
-            is_same = conversation.is_open == shown.is_open
-            yield [conversation, messages(conversation), *[gr.skip()] * 5] if is_same else _view(conversation)
-            shown = conversation
-        if run.was_stopped:  # a view that was on its way then may have come after the stop's own
-            yield _at_rest(shown, stops)
-
-
-def _at_rest(conversation: Conversation, stops: Stops) -> list[Any]:
-    """After a stop: what was written; after a clear nothing, though a last view of it may have come late."""
-    return _view(Conversation() if stops.phase == "cleared" else conversation.settled())
-
-
-def _view(conversation: Conversation, draft: Draft | None = None, notice: str = "") -> list[Any]:
-    """Values for `ChatTab.outputs`; without a draft the box keeps what is in it."""
-    is_open = conversation.is_open
-    has_turns = bool(conversation.turns)
-    value = {} if draft is None else {"value": {"text": draft.text, "files": list(draft.files)}}
-    ready = gr.update(interactive=has_turns and not is_open)
-    return [
-        conversation,
-        messages(conversation),
-        gr.update(submit_btn=not is_open, stop_btn=is_open, **value),
-        markup.line(notice, "error"),
-        ready,
-        ready,
-        ready,
-    ]
-
-
-def messages(conversation: Conversation) -> list[dict[str, Any]]:
-    """The conversation as `gr.Chatbot` takes it."""
-    return [message for turn in conversation.turns for message in (_question(turn), _answer(turn))]
-
-
-def _question(turn: Turn) -> dict[str, Any]:
-    pictures = [{"path": picture.shown, "alt_text": "The picture that was added"} for picture in turn.pictures]
-    notes = "".join(f"\n\n{_remark(picture.note, 'remark')}" for picture in turn.pictures if picture.note)
-    return {"role": "user", "content": [*pictures, markup.verbatim_markdown(turn.question) + notes]}
-
-
-def _answer(turn: Turn) -> dict[str, Any]:
-    content: list[Any] = []
-    if turn.thought:
-        content.append(thought_markdown(_SAY, turn.thought, is_growing=turn.is_open))
-    if turn.answer:
-        content.append(_text(turn))
-    content += drawn_pictures(turn)
-    if turn.remark:
-        kind = "failure" if turn.state == "failed" else "pending" if turn.state == "waiting" else "remark"
-        raw = markup.own_words(_SAY, turn.answer) if turn.regions and not turn.is_open else ""
-        content.append(_remark(line_of(_SAY, turn.remark), kind) + raw)
-    return {"role": "assistant", "content": content or [_remark("No words came back", "remark")]}
-
-
-def drawn_pictures(turn: Turn) -> list[dict[str, str]]:
-    """One copy for each picture that has boxes, each named after its own."""
-    indices = sorted({region.picture or 0 for region in turn.regions})
-    shown = []
-    for index, path in zip(indices, (turn.drawn, *turn.also_drawn)):
-        found = (region.label or "something" for region in turn.regions if (region.picture or 0) == index)
-        if path:
-            shown.append(
-                {"path": path, "alt_text": f"The picture with boxes around: {', '.join(dict.fromkeys(found))}"}
-            )
-    return shown
-
-
-def _text(turn: Turn) -> str:
-    pieces = readable(_SAY, turn.answer, turn.regions, turn.dialect, is_growing=turn.state == "answering")
-    return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
-
-
-def _remark(text: str, kind: str) -> str:
-    return f"<span class='{kind}'>{markup.verbatim_markdown(text)}</span>"
+def _files() -> Files:
+    with gr.Accordion(label("chat.files"), open=False):
+        with gr.Row(elem_classes=["actions"]):
+            json = gr.Button(label("chat.save_json"), size="sm", elem_id="save-json")
+            markdown = gr.Button(label("chat.save_markdown"), size="sm", elem_id="save-markdown")
+            upload = gr.UploadButton(label("chat.open"), size="sm", file_types=[".json"], elem_id="open-json")
+        line = gr.HTML(elem_id="files-line")
+        made = gr.DownloadButton(visible="hidden", elem_id="saved-file")
+    return Files(json, markdown, guarded(upload, lambda data: data.path if data else None), made, line)
