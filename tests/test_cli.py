@@ -160,7 +160,9 @@ NEEDS = {"--json": ["--plan"], "--assume": ["--plan"], "--trust-remote-code": ["
 
 
 @pytest.mark.parametrize(
-    ("command", "flag"), [(command, flag) for command, flags in FLAGS.items() for flag in flags], ids=str
+    ("command", "flag"),
+    [(command, flag) for command, flags in FLAGS.items() for flag in flags],
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_each_flag_and_its_environment_twin_say_the_same(command, flag):
     value = [SAMPLES[flag.name]] if flag.metavar else []
