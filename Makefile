@@ -3,10 +3,12 @@
 #
 #   make ARGS="--model OWNER/REPO"      flags for the demo (or for pytest: make test ARGS="-k imaging")
 #   make PYTHON=/usr/bin/python3.12     choose the Python that .venv is made with
+#   make test WORKERS=0                 the tests one after the other (2 at a time otherwise)
 #   make PIP_ARGS="..."                 more options for pip, such as another index
 
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 PIP_ARGS ?=
 PYTHON ?=
 
@@ -23,11 +25,11 @@ demo: $(VENV)/.installed
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The models and backends once more, with the oldest transformers that is supported in front of the newest.
 oldest: $(VENV)/.installed-dev $(VENV)/oldest/.installed
-	@PYTHONPATH=$(abspath $(VENV))/oldest exec $(BIN)/python -m pytest tests/backends tests/models tests/grounding/test_processors.py $(ARGS)
+	@PYTHONPATH=$(abspath $(VENV))/oldest exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/backends tests/models tests/grounding/test_processors.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

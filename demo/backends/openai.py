@@ -219,7 +219,11 @@ class Incoming:
 
 
 def events(lines: HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The objects of a stream of server-sent events, up to its end. Raises `ValueError` where it breaks off."""
+    """The objects of a stream of server-sent events, up to its end. Raises `ValueError` where it breaks off.
+
+    Some servers (transformers serve) leave out the stream's own last word, and end after the answer's last piece.
+    """
+    is_whole = False
     for line in lines:
         name, _, value = line.decode("utf-8", errors="replace").strip().partition(":")
         if name != "data":
@@ -229,8 +233,10 @@ def events(lines: HTTPResponse) -> Iterator[dict[str, Any]]:
         event = json.loads(value)
         if not isinstance(event, dict):
             raise ValueError("not an object")
+        is_whole = is_whole or any(choice.get("finish_reason") for choice in event.get("choices") or ())
         yield event
-    raise ValueError("the stream has no end")
+    if not is_whole:
+        raise ValueError("the stream has no end")
 
 
 def body_of(request: GenerateRequest, model: str, max_side: int | None) -> dict[str, Any]:

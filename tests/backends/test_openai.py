@@ -259,6 +259,13 @@ def test_a_stream_that_breaks_off_or_makes_no_sense_is_an_error_and_not_an_end(p
         ask(loaded(peer))
 
 
+def test_a_server_that_leaves_out_the_last_word_is_done_with_the_answers_last_piece(peer):
+    """As `transformers serve` ends its streams."""
+    peer.ends = False
+    pieces, finish = ask(loaded(peer))
+    assert ("".join(pieces), finish.reason, finish.usage.prompt_tokens) == ("Hello you.", "stop", 7)
+
+
 def test_an_error_in_the_middle_of_a_stream_is_told_in_its_words(peer):
     peer.answer = [chunk("Hello "), {"error": {"message": "out of pages", "code": 500}}]
     stream = loaded(peer).stream(request(), lambda: False)

@@ -75,6 +75,9 @@ def test_it_compares_slots_with_a_bare_model_and_the_answers_are_the_same(tmp_pa
 @pytest.mark.slow
 def test_it_asks_transformers_serve_the_same(tmp_path):
     model = save_llava(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 2048
+    (model / "config.json").write_text(json.dumps(config))
     arguments = ["--model", str(model), "--users", "2", "--slots", "2", "--rounds", "1", "--served"]
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.serve", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300

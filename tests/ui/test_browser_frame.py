@@ -76,7 +76,7 @@ def ask(tab, question):
 
 
 def finished(tab):
-    return tab.locator("#conversation .bot .remark").filter(has_text="token")
+    return tab.locator("#conversation .bot .remark").filter(has_text=re.compile("token|词元"))
 
 
 # --- accessibility
@@ -94,9 +94,11 @@ def violations(tab):
     return [(violation["id"], [node["target"] for node in violation["nodes"]]) for violation in grave]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("language", TABS)
+@pytest.mark.parametrize(
+    ("language", "viewport", "scheme"),  # each with each other at least once
+    [("en", DESK, "light"), ("en", PHONE, "dark"), ("zh", DESK, "dark"), ("zh", PHONE, "light")],
+    ids=["en-desktop-light", "en-phone-dark", "zh-desktop-dark", "zh-phone-light"],
+)
 def test_no_tab_has_a_grave_obstacle_for_anyone(visit, page, tmp_path, scheme, viewport, language):
     tab = visit(f"{page.url}/?lang={language}", viewport=viewport, color_scheme=scheme)
     tab.locator(".offers summary").click()
