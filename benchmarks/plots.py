@@ -33,6 +33,7 @@ def plot_serve(result: dict[str, Any]) -> Figure:
     _dress(speeds, users, "Tokens a second, all users together")
     _dress(waits, users, "Seconds to the first token, first turn (median)")
     waits.set_yscale("log")
+    waits.yaxis.set_major_formatter("{x:g}")
     speeds.set_ylim(bottom=0)
     figure.legend(*speeds.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
