@@ -3,7 +3,7 @@
 #
 #   make ARGS="--model OWNER/REPO"      flags for the demo (or for pytest: make test ARGS="-k imaging")
 #   make PYTHON=/usr/bin/python3.12     choose the Python that .venv is made with
-#   make test WORKERS=0                 the tests one after the other (2 at a time otherwise)
+#   make test WORKERS=0                 all tests one after the other (most run 2 at a time otherwise)
 #   make PIP_ARGS="..."                 more options for pip, such as another index
 
 VENV ?= .venv
@@ -24,8 +24,14 @@ demo: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
+# What people click is tried with the machine to itself, the rest several at a time; flags of your own are one run.
 test: $(VENV)/.installed-dev
-	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -m browser
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser"
+else
+	@exec $(BIN)/python -m pytest $(ARGS)
+endif
 
 # The models and backends once more, with the oldest transformers that is supported in front of the newest.
 oldest: $(VENV)/.installed-dev $(VENV)/oldest/.installed

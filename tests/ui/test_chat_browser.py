@@ -20,18 +20,24 @@ def page(open_page):
     return open_page("fake?token_s=0.02&max_pictures=2", max_queue=2)
 
 
+@pytest.fixture(scope="module")
+def slow(open_page):
+    """Its long answers outlast whatever is done meanwhile."""
+    return open_page("fake?token_s=0.1", max_queue=2)
+
+
 @pytest.fixture
 def visit(browser, page):
     """Opens the page as a new visitor; at the end nothing failed in the console."""
     opened = []
 
-    def open_(**options):
+    def open_(where=page, **options):
         context = browser.new_context(**{"viewport": DESK, "locale": "en-US", **options})
         tab = context.new_page()
         tab.complaints = []
         tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        show(tab, page)
+        show(tab, where)
         opened.append((context, tab))
         return tab
 
@@ -124,15 +130,15 @@ def test_a_reloaded_tab_finds_its_conversation_and_each_tab_has_its_own(visit, p
     tab.complaints.clear()  # gradio's page complains of its own connections, which the reloads cut
 
 
-def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_long_it_may_take(visit):
-    tabs = [visit() for _ in range(4)]
+def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_long_it_may_take(visit, slow):
+    tabs = [visit(slow) for _ in range(4)]
     ask(tabs[0], "Quick?")
     finished(tabs[0])  # so that it is known how long an answer takes
     ask(tabs[0], LONG)
     expect(tabs[0].locator(ANSWER).last).to_contain_text("Writing", timeout=15_000)
     for number, words in ((1, "You are next"), (2, "1 ahead of you")):
         ask(tabs[number], "Me?")
-        expect(tabs[number].locator("#chat-ahead")).to_contain_text(words, timeout=5_000)
+        expect(tabs[number].locator("#chat-ahead")).to_contain_text(words, timeout=10_000)
     expect(tabs[1].locator(".edit-question")).to_be_hidden()
     tabs[3].fill(BOX, "And me?")
     tabs[3].press(BOX, "Enter")
@@ -141,7 +147,7 @@ def test_whoever_waits_sees_the_place_in_the_queue_and_who_finds_it_full_how_lon
     )
     expect(tabs[3].locator(BOX)).to_have_value("And me?")
     tabs[1].locator("#message .stop-button").click()
-    expect(tabs[2].locator("#chat-ahead")).to_contain_text("You are next", timeout=5_000)
+    expect(tabs[2].locator("#chat-ahead")).to_contain_text("You are next", timeout=10_000)
     tabs[0].locator("#message .stop-button").click()
     finished(tabs[2])
     expect(tabs[2].locator("#chat-ahead")).to_be_hidden()
