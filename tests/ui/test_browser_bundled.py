@@ -157,8 +157,12 @@ def test_a_caption_with_boxes_names_the_things_and_points_at_them(tab):
 def test_stop_ends_an_answer_in_the_middle(tab):
     """A hot model rambles, which leaves time to press; should it end by itself, it is asked again."""
     tab.get_by_role("tabpanel").get_by_text("How the answer is chosen").click()
-    tab.get_by_role("spinbutton", name=re.compile("Temperature")).first.fill("2")
+    temperature = tab.get_by_role("spinbutton", name=re.compile("Temperature")).first
+    expect(temperature).to_have_value("0")
+    tab.wait_for_timeout(200)  # gradio may lose what is typed while the folded part comes alive
+    temperature.fill("2")
     tab.keyboard.press("Tab")
+    expect(temperature).to_have_value("2")
     stopped = tab.locator("#conversation .bot .remark").filter(has_text="Stopped.")
     for attempt in range(1, 11):
         tab.fill(BOX, "Describe the image in detail.")
