@@ -170,7 +170,7 @@ def test_stop_keeps_the_words_so_far_and_frees_the_model(visit, journal):
     assert kept.startswith("You asked: tell")
     ask(tab, "Are you there?")
     expect(tab.locator(ANSWER).filter(has_text="Are you there?")).to_be_visible(timeout=15_000)
-    assert tab.locator(ANSWER).first.inner_text().startswith(kept)  # and what was under way when it was pressed
+    assert tab.locator(ANSWER).first.inner_text() == kept
 
 
 def test_retry_undo_and_clear(visit, tmp_path):
