@@ -178,7 +178,7 @@ ENGINE_FLAGS = (
     Flag(
         "--compile",
         "WHAT",
-        "graphs: have the steps of a model on one card recorded as CUDA graphs at the load; off: not (default: auto, "
+        "graphs: have the steps of a model on cards recorded as CUDA graphs at the load; off: not (default: auto, "
         "where there is room for them)",
         choices=_COMPILES,
     ),
