@@ -65,15 +65,14 @@ def regions_table(
     )
 
 
-def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
-    """Names, captions or reasons, notes, whether it is a reason, and small WebPs, the newest first."""
+def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], number: int) -> str:
+    """Names, captions or reasons, notes, whether it is a reason, and small WebPs; the first row's number."""
     if not rows:
         return ""
     body = "".join(_caption_row(say, *row) for row in rows)
-    more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
     # An element with a name for each number: gradio else puts new texts into old rows, which then change their heights.
-    name = f"captions-{len(rows) + num_more}"
-    return f"<{name}><table class='captions'>{more}<tbody>{body}</tbody></table></{name}>"
+    name = f"captions-{number}"
+    return f"<{name}><table class='captions'><tbody>{body}</tbody></table></{name}>"
 
 
 def _caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
