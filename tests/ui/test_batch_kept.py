@@ -220,12 +220,12 @@ def test_what_cannot_be_kept_is_captioned_all_the_same_and_this_is_said(make, li
     else:
         setattr(context.desk, limit, 100)
     job = batch.begin(context, uploads(context, 2), "short")
-    said = "cannot be kept on the disk" if limit == "no folder" else "too large to be kept"
+    said = "it cannot be kept" if limit == "no folder" else "too large to be kept"
     assert said in jobs.job_html(SAY, job)
     list(batch.turn(context, job, nobody))
     assert job.phase == "done"
     assert all(row.preview for row in job.rows(2))
-    assert "kept" not in jobs.job_html(SAY, job)
+    assert "restart" not in jobs.job_html(SAY, job)
     assert batch.found(context, job.token) is job  # as long as a tab shows it
 
 

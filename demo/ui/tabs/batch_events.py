@@ -53,16 +53,15 @@ class Events:
         if batch is None:
             return
         say = self._say(request)
-        nothing = [gr.skip()] * (len(self.part.outputs) - len(self.part.progress))
         with closing(handlers.turn(self.context, batch, lambda: self.waiting() > 0)) as steps:
             for has_rows in steps:
-                yield [turn, gr.skip(), *self._progress(say, viewer, has_rows=has_rows and viewer.follows), *nothing]
+                yield [turn, gr.skip(), *self._running(say, viewer, batch, has_rows=has_rows)]
         if viewer.batch is not batch:  # cleared meanwhile
             return
         if batch.at_work.locked():  # another tab's turn is at it
             yield [turn, gr.Timer(active=True), *self._view(say, viewer)]
         elif batch.wants_turn:
-            yield [turn + 1, gr.skip(), *self._progress(say, viewer, has_rows=viewer.follows), *nothing]
+            yield [turn + 1, gr.skip(), *self._running(say, viewer, batch, has_rows=True)]
         else:
             yield [turn, gr.skip(), *self._view(say, viewer)]
 
@@ -138,12 +137,18 @@ class Events:
     def _say(self, request: gr.Request) -> Texts:
         return self.context.languages.of(request)
 
-    def _progress(self, say: Texts, viewer: Viewer, *, has_rows: bool = True) -> list[Any]:
-        """Values for `BatchPart.progress`; earlier captions stand still while new ones come."""
-        if viewer.batch is None:
-            return [jobs.NOTHING, jobs.captions_html(say, viewer), jobs.span_html(say, viewer), *_pages(viewer)]
-        rows = jobs.captions_html(say, viewer) if has_rows else gr.skip()
-        return [jobs.job_html(say, viewer.batch), rows, jobs.span_html(say, viewer), *_pages(viewer)]
+    def _running(self, say: Texts, viewer: Viewer, batch: Batch, *, has_rows: bool) -> list[Any]:
+        """Values for `BatchPart.outputs` while the job runs; earlier captions stand still while new ones come."""
+        rest = [gr.skip()] * (len(self.part.outputs) - len(self.part.progress))
+        if not has_rows:
+            return [jobs.job_html(say, batch), *[gr.skip()] * (len(self.part.progress) - 1), *rest]
+        rows = jobs.captions_html(say, viewer) if viewer.follows else gr.skip()
+        return [jobs.job_html(say, batch), rows, jobs.span_html(say, viewer), *_pages(viewer), *rest]
+
+    def _progress(self, say: Texts, viewer: Viewer) -> list[Any]:
+        """Values for `BatchPart.progress`."""
+        line = jobs.job_html(say, viewer.batch) if viewer.batch else jobs.NOTHING
+        return [line, jobs.captions_html(say, viewer), jobs.span_html(say, viewer), *_pages(viewer)]
 
     def _view(self, say: Texts, viewer: Viewer) -> list[Any]:
         """Values for `BatchPart.outputs`."""
