@@ -25,6 +25,7 @@ from demo.captioning.worklist import Item
 from demo.ui.notes import Note, note
 
 PAGE = 24  # captions; what an update costs does not grow with the job. Whole rows of the gallery, mostly
+STEP = 12  # captions by which the newest page moves on; in between it grows, and only what is new has to be sent
 
 Phase = Literal["running", "paused", "stopped", "done"]
 Keeping = Literal["kept", "large", "impossible"]  # whether a job outlives the process, else why it does not
@@ -118,10 +119,10 @@ class Batch:
         """What is no picture is among the results, with the reason."""
         self._keep(entry, b"")
 
-    def rows(self, last: int) -> Iterator[Row]:
-        """A page of captions, the newest first: up to the one that came as number ``last``."""
-        found = islice(reversed(self.entries.values()), max(0, len(self.entries) - last), None)
-        for entry in islice(found, PAGE):
+    def rows(self, first: int, last: int) -> Iterator[Row]:
+        """Captions by their numbers, in the order in which they came."""
+        newest_first = islice(reversed(self.entries.values()), len(self.entries) - last, len(self.entries) - first + 1)
+        for entry in reversed(list(newest_first)):  # from the end, where most look
             text = entry.error or entry.caption
             yield Row(entry.file, text, entry.note, bool(entry.error), self.folder.preview(entry.key))
 
@@ -151,9 +152,10 @@ class Viewer:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The numbers of the oldest and the newest caption on the page; (0, 0) where there are none."""
+        """The numbers of the oldest and the newest caption on the page; (1, 0) where there are none."""
         last = min(self.last or self.count, self.count)
-        return max(1, last - PAGE + 1) if last else 0, last
+        begin = last - PAGE if self.last else (last - 1) // STEP * STEP - (PAGE - STEP)
+        return max(0, begin) + 1, last
 
     @property
     def follows(self) -> bool:
@@ -166,7 +168,7 @@ class Viewer:
 
     def older(self) -> None:
         if self.has_older:
-            self.last = max(min(PAGE, self.count), self.span[1] - PAGE)
+            self.last = max(min(PAGE, self.count), self.span[0] - 1)
 
     def newer(self) -> None:
         last = self.span[1] + PAGE

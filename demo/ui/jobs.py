@@ -14,6 +14,11 @@ from demo.ui.batch import Batch, Viewer
 from demo.ui.language import Texts
 
 NOTHING = "<div class='job'></div>"  # before the first job; what is there keeps its place
+Captions = str | dict[str, int | list[str]]
+# The table that a browser makes of `captions`, the newest first. An element with a name for each number: gradio else
+# puts new texts into old rows, which then change their heights.
+TABLE = """${!value || !value.rows ? value : '<captions-' + value.number + '><table class="captions"><tbody>'
+  + value.rows.slice().reverse().join('') + '</tbody></table></captions-' + value.number + '>'}"""
 
 
 def job_html(say: Texts, batch: Batch) -> str:
@@ -38,13 +43,17 @@ def refusal_html(say: Texts, error: str) -> str:
     return f"<div class='job'>{markup.line(words, 'error')}</div>"
 
 
-def captions_html(say: Texts, viewer: Viewer) -> str:
-    """The captions that a tab shows."""
+def captions(say: Texts, viewer: Viewer) -> Captions:
+    """The captions that a tab shows, as `TABLE` takes them: in the order in which they came, so that a page that grows
+    is sent as what it grew by."""
     if viewer.batch is None or not viewer.batch.entries:
         return f"<p class='line hint'>{html.escape(say('batch.hint'))}</p>"
-    _, last = viewer.span
-    rows = [(row.name, row.text, row.note, row.is_error, row.preview) for row in viewer.batch.rows(last)]
-    return markup.captions_table(say, rows, last)
+    first, last = viewer.span
+    rows = viewer.batch.rows(first, last)
+    return {
+        "number": last,
+        "rows": [markup.caption_row(say, row.name, row.text, row.note, row.is_error, row.preview) for row in rows],
+    }
 
 
 def span_html(say: Texts, viewer: Viewer) -> str:

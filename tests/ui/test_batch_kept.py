@@ -78,8 +78,8 @@ def test_a_job_goes_on_in_another_process_where_it_was(make, tmp_path, tail):
     assert (job.phase, job.wants_turn) == ("paused", False)
     assert "was started again" in jobs.job_html(SAY, job)
     assert "3 of 8" in jobs.job_html(SAY, job)
-    rows = list(job.rows(3))
-    assert [row.name for row in rows] == ["p2.png", "p1.png", "p0.png"]
+    rows = list(job.rows(1, 3))
+    assert [row.name for row in rows] == ["p0.png", "p1.png", "p2.png"]
     assert all(row.preview for row in rows)
     job.resume()
     list(batch.turn(context, job, nobody))
@@ -224,7 +224,7 @@ def test_what_cannot_be_kept_is_captioned_all_the_same_and_this_is_said(make, li
     assert said in jobs.job_html(SAY, job)
     list(batch.turn(context, job, nobody))
     assert job.phase == "done"
-    assert all(row.preview for row in job.rows(2))
+    assert all(row.preview for row in job.rows(1, 2))
     assert "restart" not in jobs.job_html(SAY, job)
     assert batch.found(context, job.token) is job  # as long as a tab shows it
 
@@ -257,10 +257,10 @@ def test_another_model_after_the_restart_is_named(make):
 
 def test_a_page_without_a_job_and_a_cleared_one_show_nothing():
     viewer = Viewer()
-    assert "listed here" in jobs.captions_html(SAY, viewer)
+    assert "listed here" in jobs.captions(SAY, viewer)
     viewer.older()
     viewer.newer()
-    assert (viewer.span, viewer.follows) == ((0, 0), True)
+    assert (viewer.span, viewer.follows) == ((1, 0), True)
 
 
 def test_where_jobs_are_kept_unless_it_is_said(tmp_path):

@@ -113,7 +113,7 @@ def _results() -> tuple[gr.HTML, gr.HTML, Pages]:
             label("batch.older"), size="sm", interactive=False, elem_id="batch-older", scale=0, min_width=76
         )
     hint = f"<p class='line hint'>{label('batch.hint')}</p>"
-    table = gr.HTML(hint, elem_id="batch-table", js_on_load=_REACHABLE)
+    table = gr.HTML(hint, elem_id="batch-table", html_template=jobs.TABLE, js_on_load=_REACHABLE)
     return line, table, Pages(newer, older, span)
 
 

@@ -53,15 +53,18 @@ class Events:
         if batch is None:
             return
         say = self._say(request)
+        shown = _Shown(say, viewer)
         with closing(handlers.turn(self.context, batch, lambda: self.waiting() > 0)) as steps:
             for has_rows in steps:
-                yield [turn, gr.skip(), *self._running(say, viewer, batch, has_rows=has_rows)]
+                captions = shown.captions(has_rows=has_rows)
+                yield [turn, gr.skip(), *self._running(say, viewer, batch, captions, has_rows=has_rows)]
         if viewer.batch is not batch:  # cleared meanwhile
             return
         if batch.at_work.locked():  # another tab's turn is at it
             yield [turn, gr.Timer(active=True), *self._view(say, viewer)]
         elif batch.wants_turn:
-            yield [turn + 1, gr.skip(), *self._running(say, viewer, batch, has_rows=True)]
+            captions = shown.captions(has_rows=True)
+            yield [turn + 1, gr.skip(), *self._running(say, viewer, batch, captions, has_rows=True)]
         else:
             yield [turn, gr.skip(), *self._view(say, viewer)]
 
@@ -137,18 +140,16 @@ class Events:
     def _say(self, request: gr.Request) -> Texts:
         return self.context.languages.of(request)
 
-    def _running(self, say: Texts, viewer: Viewer, batch: Batch, *, has_rows: bool) -> list[Any]:
-        """Values for `BatchPart.outputs` while the job runs; earlier captions stand still while new ones come."""
+    def _running(self, say: Texts, viewer: Viewer, batch: Batch, captions: Any, *, has_rows: bool) -> list[Any]:
+        """Values for `BatchPart.outputs` while the job runs."""
         rest = [gr.skip()] * (len(self.part.outputs) - len(self.part.progress))
-        if not has_rows:
-            return [jobs.job_html(say, batch), *[gr.skip()] * (len(self.part.progress) - 1), *rest]
-        rows = jobs.captions_html(say, viewer) if viewer.follows else gr.skip()
-        return [jobs.job_html(say, batch), rows, jobs.span_html(say, viewer), *_pages(viewer), *rest]
+        pages = [jobs.span_html(say, viewer), *_pages(viewer)] if has_rows else [gr.skip()] * 3
+        return [jobs.job_html(say, batch), captions, *pages, *rest]
 
     def _progress(self, say: Texts, viewer: Viewer) -> list[Any]:
         """Values for `BatchPart.progress`."""
         line = jobs.job_html(say, viewer.batch) if viewer.batch else jobs.NOTHING
-        return [line, jobs.captions_html(say, viewer), jobs.span_html(say, viewer), *_pages(viewer)]
+        return [line, jobs.captions(say, viewer), jobs.span_html(say, viewer), *_pages(viewer)]
 
     def _view(self, say: Texts, viewer: Viewer) -> list[Any]:
         """Values for `BatchPart.outputs`."""
@@ -159,6 +160,28 @@ class Events:
         """There is something to download while the job rests."""
         file = None if batch is None or batch.phase == "running" else handlers.results(self.context, batch)
         return gr.update(value=file, interactive=file is not None)
+
+
+class _Shown:
+    """The captions that one turn sends. gradio sends of a value what differs from the one before: so while the newest
+    page grows, the same one is given again where nothing is new. Earlier captions stand still, and are sent once more
+    when the visitor went there, for what this turn sent last may have come after them."""
+
+    def __init__(self, say: Texts, viewer: Viewer) -> None:
+        self._say = say
+        self._viewer = viewer
+        self._last = viewer.last
+        self._newest: Any = gr.skip()
+
+    def captions(self, *, has_rows: bool) -> Any:
+        has_turned = self._viewer.last != self._last
+        self._last = self._viewer.last
+        if not self._viewer.follows:
+            self._newest = gr.skip()
+            return jobs.captions(self._say, self._viewer) if has_turned else gr.skip()
+        if has_rows or has_turned:
+            self._newest = jobs.captions(self._say, self._viewer)
+        return self._newest
 
 
 def _pages(viewer: Viewer) -> list[Any]:
