@@ -56,7 +56,7 @@ class Batch:
     keeping: Keeping = "kept"
     phase: Phase = "running"
     error: Note | None = None  # why it was paused by itself
-    found: Note | None = None  # that it was found after the demo had ended, until it goes on
+    found: Note | None = None  # that it was read from its folder, as after a restart, until it goes on
     entries: dict[str, Entry] = field(default_factory=dict)  # by key, as they came
     worked_s: float = 0.0
     format: str = "zip"  # of the file with the results

@@ -131,7 +131,8 @@ class Desk:
         return is_allowed and num_bytes + FREE_BYTES <= shutil.disk_usage(root).free
 
     def _read(self, token: str, model: str) -> Batch | None:
-        """A job of an earlier process. It waits for its visitor, who may not expect it to go on."""
+        """A job that nobody shows any more, or of an earlier process. It waits for its visitor, who may not expect it
+        to go on."""
         if self._root is None:
             return None
         folder = JobFolder(self._root / _name(token))

@@ -194,7 +194,7 @@ def test_a_job_outlives_the_demo(opened, tmp_path):
         page.wait()
         tab.goto(page.url)
         found_again(tab)
-        expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"was started again.* \d+ of 20"))
+        expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"was interrupted.* \d+ of 20"))
         tab.click("#batch-pause")
         expect(tab.locator("#batch-line")).to_contain_text("Done: 20 of 20", timeout=DONE_MS)
         assert captions_of(tab) == [f"in/{index}.png" for index in range(20)]

@@ -76,7 +76,7 @@ def test_a_job_goes_on_in_another_process_where_it_was(make, tmp_path, tail):
     context = again(context)
     job = batch.found(context, token)
     assert (job.phase, job.wants_turn) == ("paused", False)
-    assert "was started again" in jobs.job_html(SAY, job)
+    assert "was interrupted" in jobs.job_html(SAY, job)
     assert "3 of 8" in jobs.job_html(SAY, job)
     rows = list(job.rows(1, 3))
     assert [row.name for row in rows] == ["p0.png", "p1.png", "p2.png"]
