@@ -235,6 +235,12 @@ SERVE_FLAGS = (
         parse=_root_path,
         also="GRADIO_ROOT_PATH",
     ),
+    Flag(
+        "--state",
+        "FOLDER",
+        "where the page's jobs of many pictures are kept, for a day at most, so that they can go on after a restart "
+        "(default: $XDG_STATE_HOME/vlm-demo, which is ~/.local/state/vlm-demo)",
+    ),
     Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
     Flag("--json", None, "with --plan: print it as one JSON object"),
     Flag("--assume", "CARDS", "with --plan: plan for these cards instead of what is here, like 2x24GiB"),
