@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from demo.backends import hub, loading, memory, proving
+from demo.backends.attending import share_keys
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
@@ -64,6 +65,7 @@ class HFBackend:
         words = hub.fetch_tokenizer(spec, progress) or directory
         progress("loading weights", None)
         _prepare_thread(placement)
+        share_keys()
         loaded = loading.load(spec, directory, words, placement)
         self._model = loaded.model
         self._devices = memory.devices_of(placement)

@@ -1,0 +1,56 @@
+"""One token's attention over shared keys is that of transformers, whatever its version does by itself."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from demo.backends import attending
+
+WIDTH, COLUMNS = 8, 11
+
+
+def given(heads, shared, tokens, *, batch=3, has_mask=True):
+    torch.manual_seed(heads + tokens)
+    query = torch.randn(batch, heads, tokens, WIDTH)
+    key, value = torch.randn(2, batch, shared, COLUMNS, WIDTH)
+    mask = torch.rand(batch, 1, tokens, COLUMNS) < 0.7 if has_mask else None
+    if has_mask:
+        mask[..., 0] = True
+    return SimpleNamespace(num_key_value_groups=heads // shared, is_causal=True), query, key, value, mask
+
+
+@pytest.mark.parametrize(("heads", "shared"), [(4, 4), (4, 2), (6, 1), (28, 4)])
+@pytest.mark.parametrize("tokens", [1, 3, COLUMNS])
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_it_gives_what_transformers_gives(heads, shared, tokens, has_mask):
+    asked = given(heads, shared, tokens, has_mask=has_mask)
+    found, _ = attending.attend(*asked, scaling=0.3)
+    expected, _ = sdpa_attention_forward(*asked, scaling=0.3)
+    assert found.shape == (3, tokens, heads, WIDTH)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_keys_are_not_copied_for_each_head(monkeypatch):
+    seen = []
+
+    def remember(module, query, key, value, mask, **how):
+        seen.append((tuple(query.shape), key))
+        return sdpa_attention_forward(module, query, key, value, mask, **how)
+
+    monkeypatch.setattr(attending.sdpa_attention, "sdpa_attention_forward", remember)
+    asked = given(28, 4, 1)
+    attending.attend(*asked)
+    assert seen[0][0] == (3, 4, 7, WIDTH)
+    assert seen[0][1] is asked[2]
+
+
+def test_masks_of_each_head_are_left_to_transformers():
+    module, query, key, value, mask = given(4, 2, 1)
+    wide = mask.expand(-1, 4, -1, -1)
+    found, _ = attending.attend(module, query, key, value, wide)
+    expected, _ = sdpa_attention_forward(module, query, key, value, wide)
+    torch.testing.assert_close(found, expected)
