@@ -23,7 +23,7 @@ from demo.ui.labels import label
 from demo.ui.language import Texts
 from demo.ui.notes import told
 from demo.ui.tabs.wishes import WishesPart, wishes_part
-from demo.ui.widgets import SamplingControls, guarded, model_event, not_taken, quick_event
+from demo.ui.widgets import SamplingControls, answer_event, guarded, not_taken, quick_event
 
 STATE_S = 6 * 3600
 # What scrolls can be reached by the keyboard.
@@ -160,7 +160,7 @@ def _wire(part: BatchPart, context: UiContext, waiting: Waiting, sampling: Sampl
         batch.error = told(not_taken(say, context, waiting()))
         return _view(say, context, batch)
 
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    model = answer_event(context)
     begun = [part.batch, part.turn, *part.outputs]
     asked = [part.batch, part.turn, part.format, part.files, *part.wishes.inputs, *sampling.inputs]
     part.start.click(start, asked, begun, **quick_event())

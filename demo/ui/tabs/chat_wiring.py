@@ -22,7 +22,7 @@ from demo.ui.shelf import Shelf
 from demo.ui.tabs.chat import ChatTab, Visitor, layout
 from demo.ui.tabs.chat_events import Box, Events, draft_in
 from demo.ui.tasks import SLOT, Task
-from demo.ui.widgets import model_event, quick_event
+from demo.ui.widgets import answer_event, quick_event
 
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
@@ -70,7 +70,7 @@ def restore_on_load(page: gr.Blocks, tab: ChatTab, events: Events) -> None:
 
 def _wire_asking(tab: ChatTab, events: Events, context: UiContext) -> None:
     known = [tab.conversation, tab.visitor]
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    model = answer_event(context)
     asked = [*tab.outputs, tab.accepted]
     tab.box.submit(events.send, [tab.box, *known, tab.accepted], asked, **quick_event())
     tab.actions.retry.click(events.retry, [*known, tab.accepted], asked, **quick_event())

@@ -22,7 +22,7 @@ from demo.ui.language import Texts
 from demo.ui.notes import line_of
 from demo.ui.results import Kept
 from demo.ui.stops import Stops
-from demo.ui.widgets import model_event, not_taken, quick_event
+from demo.ui.widgets import answer_event, not_taken, quick_event
 
 # from a picture's path, a text, the sampling controls and what else a tab asks for to the steps of an answer
 Ask = Callable[..., Generator[Answer, None, None]]
@@ -207,7 +207,7 @@ def wire(
         return [*starts, gr.update(interactive=is_running)]
 
     started = gr.on(triggers, start, stops, buttons, **quick_event())
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    model = answer_event(context)
     # "multiple", as gradio would skip a run while it still waits to hear of the end of the one that was stopped
     running = started.success(
         answers, [stops, *inputs, *also], [*result.outputs, *switch.outputs], trigger_mode="multiple", **model
