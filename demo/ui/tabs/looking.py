@@ -88,7 +88,7 @@ def result_parts(prefix: str, hint: Any, *, is_staged: bool = False, has_downloa
     words = f"<p class='line hint'>{hint}</p>"
     if is_staged:
         with gr.Column(elem_classes=["stage"]):
-            gr.HTML(words)
+            gr.HTML(words, elem_id=f"{prefix}-hint")
             drawn = _drawn(prefix)
         line = gr.HTML(elem_id=f"{prefix}-line")
         text = gr.HTML(elem_id=f"{prefix}-text", js_on_load=_CHOOSING)
