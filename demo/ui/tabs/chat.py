@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from demo.ui.ahead import HeadStart
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.examples import Example, load_examples
@@ -30,6 +31,7 @@ class Visitor:
     token: str = ""  # under which the conversation is found after a reload
     editing: int | None = None  # the index of the question whose new version is in the box
     set_aside: Draft = field(default_factory=Draft)  # what was in the box before
+    begun: HeadStart[Conversation] | None = None  # the answer to what was asked last, until its page comes for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import gradio as gr
 
 from demo.errors import DemoError
 from demo.ui import markup
+from demo.ui.ahead import HeadStarts
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.handlers import chat as handlers
@@ -46,29 +47,35 @@ class Events:
     tab: ChatTab
     line: Line
     shelf: Shelf
+    starts: HeadStarts
 
     # --- those that ask the model
 
     def send(
-        self, request: gr.Request, box: Box, conversation: Conversation, visitor: Visitor, count: float
+        self, request: gr.Request, box: Box, conversation: Conversation, visitor: Visitor, count: float, *asked: Any
     ) -> list[Any]:
         say = self.context.languages.of(request)
         try:
             accepted = handlers.accept(self.context, draft_in(box), conversation, at=visitor.editing)
         except DemoError as error:
             return [*self._view(say, visitor, conversation, notice=say.told(str(error))), count]
-        return [*self._asked(say, visitor, accepted, Draft()), count + 1]
+        self._asked(visitor, accepted, asked)
+        return [*self._view(say, visitor, accepted, Draft(), is_waiting=True), count + 1]
 
-    def retry(self, request: gr.Request, conversation: Conversation, visitor: Visitor, count: float) -> list[Any]:
-        say = self.context.languages.of(request)
-        return [*self._asked(say, visitor, conversation.asked_again()), count + 1]
+    def retry(
+        self, request: gr.Request, conversation: Conversation, visitor: Visitor, count: float, *asked: Any
+    ) -> list[Any]:
+        say, again = self.context.languages.of(request), conversation.asked_again()
+        self._asked(visitor, again, asked)
+        return [*self._view(say, visitor, again, is_waiting=True), count + 1]
 
     def answer(
-        self, request: gr.Request, conversation: Conversation, visitor: Visitor, system: str | None, *controls: Any
+        self, request: gr.Request, conversation: Conversation, visitor: Visitor, *asked: Any
     ) -> Generator[list[Any], None, None]:
         """An answer's views as long as it is wanted: full ones where the buttons change, else only what grows."""
         say = self.context.languages.of(request)
-        steps = handlers.answer(self.context, conversation, controls, system)
+        begun, visitor.begun = visitor.begun, None
+        steps = (begun and begun.take()) or self._steps(conversation, asked)
         shown = Conversation()
         with closing(steps), visitor.stops.run() as run:
             for conversation in steps if run.may_begin else ():
@@ -149,12 +156,25 @@ class Events:
         visitor.editing = None
         return self._view(say, visitor, conversation)
 
-    # --- views
+    # --- what they share
 
-    def _asked(self, say: Texts, visitor: Visitor, conversation: Conversation, draft: Draft | None = None) -> list[Any]:
+    def _asked(self, visitor: Visitor, conversation: Conversation, asked: tuple[Any, ...]) -> None:
+        """The answer is begun where a place is free, so that the model does not wait for the page to come for it."""
         visitor.stops.asked()
         visitor.editing = None
-        return self._view(say, visitor, conversation, draft, is_waiting=True)
+        stops, number = visitor.stops, visitor.stops.number
+        visitor.begun = self.starts.begin(
+            self._steps(conversation, asked),
+            lambda: stops.is_open and stops.number == number,
+            free=lambda: self.line.free(self.context.engine.capacity),
+        )
+
+    def _steps(self, conversation: Conversation, asked: tuple[Any, ...]) -> Generator[Conversation, None, None]:
+        """``asked`` is the system prompt and the sampling controls."""
+        system, *controls = asked
+        return handlers.answer(self.context, conversation, controls, system)
+
+    # --- views
 
     def _at_rest(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
         """After a stop: what was written; after a clear nothing, though a last view of it may have come late."""

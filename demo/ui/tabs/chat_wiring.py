@@ -13,6 +13,7 @@ import gradio as gr
 
 from demo.errors import DemoError
 from demo.ui import markup
+from demo.ui.ahead import HeadStarts
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.examples import Example
@@ -53,7 +54,7 @@ _DOWNLOAD_JS = """file => {
 
 def build(context: UiContext, line: Line) -> tuple[ChatTab, Events]:
     tab = layout(context)
-    events = Events(context, tab, line, Shelf())
+    events = Events(context, tab, line, Shelf(), HeadStarts())
     _wire_asking(tab, events, context)
     _wire_rest(tab, events)
     _wire_box(tab, context)
@@ -69,14 +70,13 @@ def restore_on_load(page: gr.Blocks, tab: ChatTab, events: Events) -> None:
 
 
 def _wire_asking(tab: ChatTab, events: Events, context: UiContext) -> None:
-    known = [tab.conversation, tab.visitor]
-    model = answer_event(context)
-    asked = [*tab.outputs, tab.accepted]
-    tab.box.submit(events.send, [tab.box, *known, tab.accepted], asked, **quick_event())
-    tab.actions.retry.click(events.retry, [*known, tab.accepted], asked, **quick_event())
+    known, asked = [tab.conversation, tab.visitor], [tab.system, *tab.sampling.inputs]
+    outputs = [*tab.outputs, tab.accepted]
+    tab.box.submit(events.send, [tab.box, *known, tab.accepted, *asked], outputs, **quick_event())
+    tab.actions.retry.click(events.retry, [*known, tab.accepted, *asked], outputs, **quick_event())
     # One event for both: gradio cancels several one after the other, and would meet what was asked for meanwhile.
-    inputs = [*known, tab.system, *tab.sampling.inputs]
-    running = tab.accepted.change(events.answer, inputs, tab.outputs, trigger_mode="multiple", **model)
+    model = {**answer_event(context), "trigger_mode": "multiple"}
+    running = tab.accepted.change(events.answer, [*known, *asked], tab.outputs, **model)
     running.failure(events.give_back, known, tab.outputs, **quick_event())
     tab.box.stop(events.stop, known, tab.outputs, cancels=[running], **quick_event())
     for clears in (tab.actions.clear.click, tab.chatbot.clear):
