@@ -77,9 +77,15 @@ class ChatTab:
 
     @property
     def outputs(self) -> list[Any]:
-        """In the order of `demo.ui.tabs.chat_events.Events.view`."""
+        """Of an event after which all may look different."""
         buttons = [self.actions.retry, self.actions.undo, self.actions.copy, self.actions.keep]
-        return [self.conversation, self.chatbot, self.box, self.notice, self.waits, self.ahead, *buttons]
+        return [*self.growing, self.box, self.notice, self.waits, self.ahead, *buttons]
+
+    @property
+    def growing(self) -> list[Any]:
+        """What changes while an answer is written. gradio makes each output anew at each step, also one that is
+        skipped; for all of them that is most of what a step costs the server."""
+        return [self.conversation, self.chatbot]
 
 
 def layout(context: UiContext) -> ChatTab:

@@ -41,7 +41,7 @@ def value_of(draft: Draft) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """gradio's events of the tab. Those that return a view have `ChatTab.outputs`."""
+    """gradio's events of the tab. Those that return a view have `ChatTab.outputs`, an answer has `ChatTab.growing`."""
 
     context: UiContext
     tab: ChatTab
@@ -60,19 +60,19 @@ class Events:
         except DemoError as error:
             return [*self._view(say, visitor, conversation, notice=say.told(str(error))), count]
         self._asked(visitor, accepted, asked)
-        return [*self._view(say, visitor, accepted, Draft(), is_waiting=True), count + 1]
+        return [*self._view(say, visitor, accepted, Draft()), count + 1]
 
     def retry(
         self, request: gr.Request, conversation: Conversation, visitor: Visitor, count: float, *asked: Any
     ) -> list[Any]:
         say, again = self.context.languages.of(request), conversation.asked_again()
         self._asked(visitor, again, asked)
-        return [*self._view(say, visitor, again, is_waiting=True), count + 1]
+        return [*self._view(say, visitor, again), count + 1]
 
     def answer(
         self, request: gr.Request, conversation: Conversation, visitor: Visitor, *asked: Any
     ) -> Generator[list[Any], None, None]:
-        """An answer's views as long as it is wanted: full ones where the buttons change, else only what grows."""
+        """An answer as it grows, as long as it is wanted."""
         say = self.context.languages.of(request)
         begun, visitor.begun = visitor.begun, None
         steps = (begun and begun.take()) or self._steps(conversation, asked)
@@ -81,31 +81,36 @@ class Events:
             for conversation in steps if run.may_begin else ():
                 if not run.is_current:
                     break
-                is_same = conversation.is_open == shown.is_open
-                yield (self._grown if is_same else self._view)(say, visitor, conversation)
+                yield self._grown(say, visitor, conversation)
                 shown = conversation
             if run.was_stopped:  # a view that was on its way then may have come after the stop's own
-                yield self._at_rest(say, visitor, shown)
+                yield self._grown(say, visitor, self._at_rest(visitor, shown))
+
+    def rest(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
+        """The answer is written."""
+        return self._view(self.context.languages.of(request), visitor, conversation)
 
     def give_back(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
         """gradio did not run the answer, or ended it."""
         say = self.context.languages.of(request)
         if visitor.stops.takes_report():
             is_open = visitor.stops.is_open
-            return self._skipped() if is_open else self._at_rest(say, visitor, conversation)
+            return self._skipped() if is_open else self._view(say, visitor, self._at_rest(visitor, conversation))
         notice = not_taken(say, self.context, self.line(), self.line.wait_s(0))
         if not conversation.is_open:
             return self._view(say, visitor, conversation, notice=notice)
         kept, draft, visitor.editing = handlers.refused(conversation)
         return self._view(say, visitor, kept, draft, notice)
 
-    def ahead(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> str:
-        """How many come before, for somebody who waits in gradio's queue."""
+    def ahead(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
+        """How many come before, for somebody who waits in gradio's queue; asked for no more by who does not."""
         say = self.context.languages.of(request)
-        place = self.line.ahead(request.session_hash) if visitor.stops.phase == "asked" else None
-        if place is None or not conversation.is_open:
-            return ""
-        return markup.line(say("chat.next") if place == 0 else say.counted("chat.ahead", place), "remark")
+        is_waiting = visitor.stops.phase == "asked" and conversation.is_open
+        place = self.line.ahead(request.session_hash) if is_waiting else None
+        if place is None:
+            return ["", gr.Timer(active=is_waiting)]
+        words = say("chat.next") if place == 0 else say.counted("chat.ahead", place)
+        return [markup.line(words, "remark"), gr.skip()]
 
     # --- those that do not
 
@@ -176,14 +181,13 @@ class Events:
 
     # --- views
 
-    def _at_rest(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
+    def _at_rest(self, visitor: Visitor, conversation: Conversation) -> Conversation:
         """After a stop: what was written; after a clear nothing, though a last view of it may have come late."""
-        is_cleared = visitor.stops.phase == "cleared"
-        return self._view(say, visitor, Conversation() if is_cleared else conversation.settled())
+        return Conversation() if visitor.stops.phase == "cleared" else conversation.settled()
 
     def _grown(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
         self.shelf.keep(visitor.token, conversation)
-        return [conversation, messages(say, conversation), *self._skipped()[2:]]
+        return [conversation, messages(say, conversation)]
 
     def _skipped(self) -> list[Any]:
         return [gr.skip()] * len(self.tab.outputs)
@@ -195,8 +199,6 @@ class Events:
         conversation: Conversation,
         draft: Draft | None = None,
         notice: str = "",
-        *,
-        is_waiting: bool = False,
     ) -> list[Any]:
         """Values for `ChatTab.outputs`; without a draft the box keeps what is in it."""
         self.shelf.keep(visitor.token, conversation)
@@ -211,7 +213,7 @@ class Events:
             messages(say, conversation),
             gr.update(submit_btn=not is_open, stop_btn=is_open, **value),
             said,
-            gr.Timer(active=is_waiting),
+            gr.Timer(active=visitor.stops.phase == "asked" and visitor.begun is None),
             "",
             ready,
             ready,

@@ -76,12 +76,13 @@ def _wire_asking(tab: ChatTab, events: Events, context: UiContext) -> None:
     tab.actions.retry.click(events.retry, [*known, tab.accepted, *asked], outputs, **quick_event())
     # One event for both: gradio cancels several one after the other, and would meet what was asked for meanwhile.
     model = {**answer_event(context), "trigger_mode": "multiple"}
-    running = tab.accepted.change(events.answer, [*known, *asked], tab.outputs, **model)
+    running = tab.accepted.change(events.answer, [*known, *asked], tab.growing, **model)
+    running.success(events.rest, known, tab.outputs, **quick_event())
     running.failure(events.give_back, known, tab.outputs, **quick_event())
     tab.box.stop(events.stop, known, tab.outputs, cancels=[running], **quick_event())
     for clears in (tab.actions.clear.click, tab.chatbot.clear):
         clears(events.clear, tab.visitor, tab.outputs, cancels=[running], **quick_event())
-    tab.waits.tick(events.ahead, known, tab.ahead, **quick_event())
+    tab.waits.tick(events.ahead, known, [tab.ahead, tab.waits], **quick_event())
 
 
 def _wire_rest(tab: ChatTab, events: Events) -> None:
