@@ -61,11 +61,11 @@ def still_writing() -> InvalidInput:
 
 
 def _closed(conversation: Conversation) -> Conversation:
-    if conversation.settled().is_open:
+    if conversation.is_open:
         raise still_writing()
     if not conversation.turns:
         raise InvalidInput("There is nothing to save", remedy="Ask something first.")
-    return conversation.settled()
+    return conversation
 
 
 def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
