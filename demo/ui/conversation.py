@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from demo.types import Region
-from demo.ui.notes import Remark, note
+from demo.ui.notes import STOPPED, Remark, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.thinking import Thought
 
 QUEUED: Remark = (note("answer.queued"),)
-STOPPED: Remark = (note("answer.stopped"),)
 
 TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
 

@@ -14,16 +14,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from demo.ui.stops import Run, Stops
+from demo.ui.stops import Lock, Run, Stops
 
 T = TypeVar("T")
+
+
+def _same(value: T) -> T:
+    return value
 
 
 @dataclass(slots=True)
 class Record(Generic[T]):
     value: T
     stops: Stops = field(default_factory=Stops)
-    number: int = 0  # of the run that wrote it last
+    number: int = 0  # of the run that wrote it last; 0: none did
+    _finishing: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def is_of_last_run(self) -> bool:
@@ -42,14 +47,18 @@ class Record(Generic[T]):
                 self.value, self.number = value, run.number
             return run.is_current
 
-    def stopped(self, close: Callable[[T], T]) -> None:
+    def stopped(self, close: Callable[[T], T] = _same) -> None:
         """Nothing that was under way reaches it after this. ``close`` takes no time."""
         with self.stops.lock:
             self.stops.stopped()
             self.value = close(self.value)
 
-    def replaced(self, old: T, new: T) -> None:
-        """By what took its time to make of it, unless it changed meanwhile."""
-        with self.stops.lock:
-            if self.value is old:
-                self.value = new
+    def settled(self, finish: Callable[[T], T]) -> T:
+        """The value after ``finish``, which may take its time: the first who asks does it, and others wait for it."""
+        with self._finishing:
+            old = self.value
+            new = finish(old)
+            with self.stops.lock:
+                if self.value is old:
+                    self.value = new
+            return new

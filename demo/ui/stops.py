@@ -17,10 +17,7 @@ Phase = Literal["idle", "asked", "running", "stopped", "broken"]
 
 
 class Lock:
-    """Events run in threads. Held for a few lines only, as a run may be left on the server's one event loop.
-
-    gradio gives each visitor a copy of what the page was built with, and a lock of Python's cannot be copied.
-    """
+    """One for each visitor: gradio gives them copies of what the page was built with, and cannot copy Python's own."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -61,6 +58,7 @@ class Stops:
     phase: Phase = "idle"  # of the run that was asked for last
     number: int = 0  # of that run
     owed: int = 0
+    # Events run in threads. Held for a few lines only, as a run may be left on the server's one event loop.
     lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
