@@ -18,7 +18,7 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.chat import adopted, checked_question
 from demo.ui.language import Texts
-from demo.ui.notes import line_of, note
+from demo.ui.notes import STOPPED, line_of, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.transfer import Saved, SavedTurn, from_json, to_json, to_markdown
 
@@ -61,11 +61,11 @@ def still_writing() -> InvalidInput:
 
 
 def _closed(conversation: Conversation) -> Conversation:
-    if conversation.settled().is_open:
+    if conversation.is_open:
         raise still_writing()
     if not conversation.turns:
         raise InvalidInput("There is nothing to save", remedy="Ask something first.")
-    return conversation.settled()
+    return conversation
 
 
 def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
@@ -96,7 +96,7 @@ def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:
         drawn=drawn[0] if drawn and is_known else None,
         also_drawn=drawn[1:] if is_known else (),
         dialect=turn.dialect if is_known else None,
-        remark=(note("answer.stopped"),) if turn.state == "stopped" else (note("chat.opened"),),
+        remark=STOPPED if turn.state == "stopped" else (note("chat.opened"),),
     )
 
 
