@@ -240,6 +240,30 @@ def test_retry_right_after_stop_is_not_called_refused_when_gradio_tells_late_of_
     assert ended(journal, before + 2)
 
 
+def test_the_model_begins_before_the_page_comes_for_the_answer(visit, journal):
+    tab = visit()
+    held = []
+    tab.route("**/gradio_api/queue/join*", held.append)
+    before = begun(journal)
+    ask(tab, "Quick?")
+    assert ended(journal, before + 1)
+    assert len(held) == 1
+    expect(tab.locator("#conversation .bot .pending")).to_be_visible()  # nothing of it is shown yet
+    held.pop().continue_()
+    expect(finished(tab)).to_be_visible(timeout=15_000)
+    expect(tab.locator("#message .stop-button")).to_have_count(0)
+    ask(tab, LONG)
+    expect(tab.locator("#message .stop-button")).to_be_visible()
+    tab.locator("#message .stop-button").click()
+    expect(tab.locator("#conversation .bot .remark").last).to_have_text("Stopped.")
+    assert ended(journal, before + 2)  # although gradio knows of no answer
+    held.pop().continue_()
+    tab.unroute("**/gradio_api/queue/join*")
+    ask(tab, "Are you there?")
+    expect(tab.locator(ANSWER).filter(has_text="Are you there?")).to_be_visible(timeout=15_000)
+    assert begun(journal) == before + 3  # and none was made twice
+
+
 def test_a_reload_frees_the_model_and_the_page_works_again(visit, journal):
     tab = visit()
     before = begun(journal)
