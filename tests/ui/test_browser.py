@@ -246,10 +246,11 @@ def test_the_model_begins_before_the_page_comes_for_the_answer(visit, journal):
     tab.route("**/gradio_api/queue/join*", lambda route: held.append(route))
     before = begun(journal)
     ask(tab, "Quick?")
+    expect(tab.locator("#conversation .bot .pending")).to_be_visible()
+    tab.wait_for_timeout(1_000)
+    assert len(held) == 1
     assert ended(journal, before + 1)
     expect(tab.locator("#conversation .bot .pending")).to_be_visible()  # nothing of it is shown yet
-    tab.wait_for_timeout(300)
-    assert len(held) == 1
     held.pop().continue_()
     expect(finished(tab)).to_be_visible(timeout=15_000)
     expect(tab.locator("#message .stop-button")).to_have_count(0)
