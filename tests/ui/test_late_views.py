@@ -304,3 +304,23 @@ def test_a_late_view_takes_no_run_for_the_one_that_was_asked_for_since(context_a
         assert "dog" not in str(looks(tab))
 
     asyncio.run(plays())
+
+
+def test_the_raw_view_of_a_caption_has_the_models_words_alone(context_and_page):
+    context, page = context_and_page
+
+    async def plays():
+        tab = Tab(page)
+        path = write(context.store.folder, "park.png", file_of(scene()))
+        tab.types("caption-picture", {"path": path, "meta": {"_type": "gradio.FileData"}})
+        tab.gives("answers", "caption-line", prefix="A photo: ", suffix=" #mine")
+        await tab.does("start", "caption-line")
+        await tab.begins("answers", "caption-line").ends()
+        own = tab.shows("caption-raw")
+        assert own
+        assert "A photo" not in own
+        assert "#mine" not in own
+        assert re.sub("<[^>]+>", "", tab.shows("caption-text")).startswith(f"A photo: {own[:20]}")
+        assert "#mine" in tab.shows("caption-text")
+
+    asyncio.run(plays())
