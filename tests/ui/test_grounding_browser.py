@@ -127,7 +127,6 @@ def test_what_a_stopped_run_found_is_chosen_and_taken_away_like_all_else(visit, 
         tab.locator("#ground-as-boxes").click()
     assert [one["label"] for one in json.loads(download.value.path().read_text())] == ["the dog"]
     assert violations(tab) == []
-    tab.screenshot(path="/tmp/stopped.png")
 
 
 def test_several_phrases_then_one_word_alone_then_a_row_as_the_region_then_asked_about(visit, tmp_path):
