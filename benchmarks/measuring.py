@@ -88,8 +88,8 @@ def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[
     held["full"] = _held(manager)
     short = [
         answer
-        for _ in range(wanted.rounds)
-        for answer in _ask_each(manager, count, QUESTION, (picture,), tokens=SHORT_ANSWER)
+        for number in range(wanted.rounds)
+        for answer in _ask_each(manager, count, _short(number), (picture,), tokens=SHORT_ANSWER)
     ]
     return {
         "ready_s": ready_s,
@@ -100,8 +100,8 @@ def _use(manager: ModelManager, watched: ProcessMemory, wanted: Wanted) -> dict[
         "prefill_s": statistics.median(answer.usage.first_token_s for answer in full),
         "tokens_per_s_full": statistics.median(answer.usage.tokens_per_s for answer in full),
         "tokens_per_s": statistics.median(answer.usage.tokens_per_s for answer in short) if short else 0.0,
-        "answers": sorted({answer.digest for answer in full}) + sorted({answer.digest for answer in short}),
-        "given": {"full": _given(full, letters, len(pictures)), "short": _given(short, 0, 1)},
+        "answers": sorted({answer.digest for answer in full}) + sorted({answer.digest for answer in short[:count]}),
+        "given": {"full": _given(full, letters, len(pictures)), "short": _given(short[:count], 0, 1)},
         "held": held,
         **_placed(manager.snapshot(), watched),
     }
@@ -195,6 +195,11 @@ def _ask_each(
 def question(letters: int, pictures: int, picture_px: int) -> Message:
     """A question of the benchmark's, for whoever asks it again."""
     return Message("user", _text(letters), (_picture(picture_px),) * pictures)
+
+
+def _short(number: int) -> str:
+    """A question of its own for each round: one that was asked before would be read from what a slot holds."""
+    return QUESTION + "?" * number
 
 
 def _text(letters: int) -> str:

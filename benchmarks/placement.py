@@ -39,7 +39,7 @@ def one_child(options: argparse.Namespace, directory: Path, placement: str, cap:
     arguments = ["-m", "benchmarks.placement", "one", "--dir", str(directory), "--placement", placement]
     arguments += ["--picture-px", str(options.picture_px), "--rounds", str(options.rounds)]
     arguments += ["--ready-s", str(options.limit_s * 0.8)]
-    arguments += ["--quantize", options.quantize, "--dtype", options.dtype]
+    arguments += ["--quantize", options.quantize, "--dtype", options.dtype, "--compile", options.compile]
     if options.pictures is not None:
         arguments += ["--pictures", str(options.pictures)]
     if options.devices:
@@ -58,7 +58,7 @@ def measure_one(options: argparse.Namespace) -> None:
     there = [device.index for device in detect() if device.index is not None]
     capped = {} if options.cap is None else dict.fromkeys(cards or there, parse_bytes(options.cap))
     model = (ModelChoice(str(options.dir)),)
-    flags = {"placement": options.placement, "quantize": options.quantize, "dtype": options.dtype}
+    flags = {name: getattr(options, name) for name in ("placement", "quantize", "dtype", "compile")}
     config = EngineConfig(model, devices=cards, max_memory=capped, **flags)
     wanted = Wanted(config, options.pictures, options.picture_px, options.rounds, options.ready_s)
     print(json.dumps(measure_placement(wanted)))
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> Row:
     models = options.model or sorted(path.name for path in options.dir.iterdir() if (path / "config.json").exists())
     cap = None if options.cap is None else parse_bytes(options.cap)
     wanted = [(model, placement) for model in models for placement in options.placement]
-    how = {"cap": cap, "quantize": options.quantize, "dtype": options.dtype}
+    how = {"cap": cap, "quantize": options.quantize, "dtype": options.dtype, "compile": options.compile}
     result = {"benchmark": "placement", **how, **circumstances(options.commit)}
     rows: list[Row] = []
 
@@ -261,6 +261,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--devices", help="cards, like 0,1; all by default")
         command.add_argument("--quantize", default="none", choices=("none", "int8", "int4"))
         command.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
+        command.add_argument("--compile", default="auto", choices=("auto", "graphs", "off"))
         command.add_argument("--pictures", type=int, help="in the longest conversation; as many as planned by default")
         command.add_argument("--picture-px", type=int, default=1568, help="side of the pictures")
         command.add_argument("--rounds", type=int, default=2, help="short answers for the speed")

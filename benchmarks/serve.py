@@ -165,13 +165,13 @@ def designs(config: EngineConfig, options: argparse.Namespace) -> dict[str, Call
 
 def measure(config: EngineConfig, options: argparse.Namespace) -> dict[str, list[Load]]:
     """Each design under each load; the first load of the first says what the answers are."""
-    num = max(options.users) * options.rounds
     right: list[str] | None = None
     rows: dict[str, list[Load]] = {}
     for name, make in designs(config, options).items():
-        for users in options.users:
+        for users in options.peer_users if "engine" not in name and options.peer_users else options.users:
+            num = options.conversations or max(options.users) * options.rounds
             with make() as ask:
-                load, texts = under_load(ask, users, num)
+                load, texts = under_load(ask, users, max(num, users))
             right = right or texts
             load = replace(load, differing=sum(a != b for a, b in zip(texts, right)))
             rows.setdefault(name, []).append(load)
@@ -194,7 +194,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--users", type=int, nargs="+", default=[1, 8], help="at a time")
     parser.add_argument("--slots", type=int, nargs="+", default=[], help="of each replica; default: as many as fit")
     parser.add_argument("--placement", default="auto", help="as launch.py takes it")
+    parser.add_argument("--devices", type=int, nargs="+", help="cards; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="conversations for each of the most users")
+    parser.add_argument("--conversations", type=int, help="in all, but no fewer than users; default: see --rounds")
+    parser.add_argument("--compile", default="auto", help="as launch.py takes it")
+    parser.add_argument("--peer-users", type=int, nargs="+", default=[], help="of the other designs; default: the same")
     parser.add_argument("--peers", type=int, nargs="*", default=[], help="copies of the other designs, in one process")
     parser.add_argument("--served", action="store_true", help="beside `transformers serve` with the same directory")
     parser.add_argument("--json", type=Path, help="also write the result here")
@@ -203,11 +207,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_args()
-    config = EngineConfig(models=(ModelChoice(options.model),), placement=options.placement)
+    cards = None if options.devices is None else tuple(options.devices)
+    how = {"placement": options.placement, "devices": cards, "compile": options.compile}
+    config = EngineConfig((ModelChoice(options.model),), **how)
     facts = circumstances()
     print(HEAD)
     rows = measure(config, options)
-    asked = {"model": options.model, "placement": options.placement, "rounds": options.rounds}
+    asked = {
+        "model": options.model,
+        "placement": options.placement,
+        "rounds": options.rounds,
+        "compile": options.compile,
+    }
     loads = {name: [asdict(load) for load in loads] for name, loads in rows.items()}
     result = {"benchmark": "serve", **asked, **facts, "loads": loads}
     save(options.json, result)

@@ -13,7 +13,7 @@ from demo.types import Role
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Quantization = Literal["none", "int8", "int4"]
-Compile = Literal["off", "graphs"]
+Compile = Literal["auto", "graphs", "off"]
 
 BUNDLED_MODEL = "bundled"
 REMOTE_MODEL = "remote"  # whatever a server has
@@ -43,7 +43,7 @@ class EngineConfig:
     context: int | None = None  # tokens that are planned for; None: what the model can take, at most 8192
     slots: int | None = None  # answers at a time in each replica; None: as many as there is room for
     swap: bool = False  # models that do not fit the cards together take turns on them
-    compile: Compile = "off"
+    compile: Compile = "auto"  # graphs: steps recorded as CUDA graphs; auto: where there is room for them
     revision: str | None = None
     trust_remote_code: bool = False
     endpoints: tuple[str, ...] = ()  # servers that answer in place of models of our own, one a replica

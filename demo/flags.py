@@ -178,7 +178,8 @@ ENGINE_FLAGS = (
     Flag(
         "--compile",
         "WHAT",
-        "graphs: record the steps of a model on one card as CUDA graphs, which is still to be measured (default: off)",
+        "graphs: have the steps of a model on one card recorded as CUDA graphs at the load; off: not (default: auto, "
+        "where there is room for them)",
         choices=_COMPILES,
     ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),

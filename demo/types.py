@@ -178,7 +178,7 @@ class Placement:
     caps: Mapping[str, int] = field(default_factory=dict)
     context: int | None = None  # tokens of a conversation that there is memory for; None: it was not planned
     slots: int = 1  # answers at a time that there is memory for
-    graphs: bool = False  # steps are recorded as CUDA graphs, where the model is on one card
+    graphs: bool = False  # steps are recorded as CUDA graphs, where the model is on cards alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ models count places along several axes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from demo.backends.recorded import Record, RecordedSteps
+from demo.backends.recorded import RecordedSteps, Recorder
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
 
@@ -34,8 +34,8 @@ class Read:
 class Forwards:
     """Of one loaded model."""
 
-    def __init__(self, model: Any, cache: SlotCache, *, record: Record | None = None) -> None:
-        """With ``record`` steps have fixed shapes, and are recorded and replayed by it."""
+    def __init__(self, model: Any, cache: SlotCache, *, recorder: Recorder | None = None) -> None:
+        """With a ``recorder`` steps have fixed shapes, and are recorded and replayed by what it makes."""
         self._model = model
         self._cache = cache
         self._device = input_device(model)
@@ -44,7 +44,7 @@ class Forwards:
         self._how: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "return_dict": True}
         if "logits_to_keep" in takes:
             self._how["logits_to_keep"] = 1
-        self._recorded = RecordedSteps(cache, self._compute, record) if record is not None else None
+        self._recorded = RecordedSteps(cache, self._compute, recorder) if recorder is not None else None
 
     @staticmethod
     def suit(model: Any) -> bool:
@@ -87,6 +87,17 @@ class Forwards:
             return self._recorded.step(tokens, positions, lengths)
         width = self._cache.at_step(lengths[: len(tokens)])
         return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
+
+    @torch.inference_mode()
+    def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:
+        """Record steps of all shapes before they are needed; see `RecordedSteps.record_all`."""
+        if self._recorded is not None:
+            self._recorded.record_all(told, limit_s=limit_s)
+
+    def forget(self) -> None:
+        """Give up what is recorded; it is recorded anew when it is needed."""
+        if self._recorded is not None:
+            self._recorded.forget()
 
     def _compute(
         self, tokens: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, width: int

@@ -21,9 +21,10 @@ from demo.backends import hub, loading, memory, proving
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
+from demo.backends.fusing import fuse_norms
 from demo.backends.parking import Garage
 from demo.backends.prompting import Prompter, end_of_pictures, thought_words
-from demo.backends.recorded import CudaGraphs, Record
+from demo.backends.recorded import CudaGraphs, Recorder
 from demo.backends.rehearsing import Truth, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling, Row
 from demo.backends.slots import SlotCache
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 WARM_UP_TOKENS = 4
 WARM_UP_QUESTIONS = ("What is in the picture?", "What is in the picture? And where is it?")
 WARM_UP_SIDE_PX = 64
+RECORDING_S = 30.0  # at most; what is not recorded by then is when it is needed
 # Parameters. A larger model on a CPU is warmed up without a picture, which takes it minutes; a rehearsal reads several.
 SMALL_MODEL = 2_000_000_000
 TINY_MODEL = 200_000_000
@@ -65,6 +67,8 @@ class HFBackend:
         loaded = loading.load(spec, directory, words, placement)
         self._model = loaded.model
         self._devices = memory.devices_of(placement)
+        if any(device.startswith("cuda") for device in self._devices):
+            fuse_norms(loaded.model)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
@@ -80,7 +84,7 @@ class HFBackend:
         with memory.refusals_explained(placement):
             self._warm_up(spec, facts)
             progress("rehearsing", None)
-            self._rolling = self._rehearsed(spec, facts, placement)
+            self._rolling = self._rehearsed(spec, facts, placement, progress)
         return replace(facts, slots=placement.slots if self._rolling else 1)
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
@@ -183,29 +187,39 @@ class HFBackend:
         settings.output_logits = settings.return_dict_in_generate = True
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
-    def _rehearsed(self, spec: ModelSpec, facts: LoadFacts, placement: Placement) -> Rolling | None:
+    def _rehearsed(self, spec: ModelSpec, facts: LoadFacts, placement: Placement, progress: Progress) -> Rolling | None:
         """What answers several at a time; None where the model cannot."""
         if not Forwards.suit(self._model):
             return None
         pictures = _warm_up_pictures(spec, facts, TINY_MODEL)
         truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS]
         cache = SlotCache(max(2, placement.slots), placement.context)
-        for record in _ways_to_record(placement):
-            forwards = Forwards(self._model, cache, record=record)
+        for recorder in _ways_to_record(placement):
+            forwards = Forwards(self._model, cache, recorder=recorder)
             make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
             ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)  # noqa: B023
             cache.release()
             if ability.in_batch:
                 cache.num_slots = placement.slots
-                return make(least_shared=LEAST_SHARED if ability.reuses else None)
+                rolling = make(least_shared=LEAST_SHARED if ability.reuses else None)
+                if recorder is not None:
+                    self._record_all(rolling, forwards, truths[0].make_row(), progress)
+                return rolling
         return None
 
+    def _record_all(self, rolling: Rolling, forwards: Forwards, row: Row, progress: Progress) -> None:
+        """Record steps of every shape; an answer comes first, for which the slots' memory is taken."""
+        rolling.submit(row)
+        list(row.outlet)
+        told = partial(progress, "recording steps")
+        self._thread.submit(forwards.record_all, told, limit_s=RECORDING_S).result()
 
-def _ways_to_record(placement: Placement) -> Iterator[Record | None]:
+
+def _ways_to_record(placement: Placement) -> Iterator[Recorder | None]:
     """The ways to make steps of fixed shapes, the best first; the last is not to."""
     cards = memory.devices_of(placement)
-    if placement.graphs and len(cards) == 1 and cards[0].startswith("cuda"):
-        yield CudaGraphs()
+    if placement.graphs and all(card.startswith("cuda") for card in cards):
+        yield partial(CudaGraphs, cards)
     yield None
 
 

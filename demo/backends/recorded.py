@@ -1,24 +1,26 @@
 """Steps of a fixed shape, recorded once and replayed: a card then waits for no Python between two kernels.
 
-Owns the shapes (numbers of answers and of columns that are powers of two), the tensors that a recording reads from, and
-how a CUDA graph is made. What a step computes is given to it. A recording is of the very memory that it was made with;
+Owns the tensors that a recording reads from, and how a CUDA graph is made; the shapes are those of `demo.steps`. What a
+step computes is given to it. A recording is of the very memory that it was made with;
 once the slots' memory has moved it is made anew. Shapes: B answers, C columns, V vocabulary; positions are (…, B, 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from demo.backends.slots import SlotCache, Step
-
-LEAST_COLUMNS = 256
+from demo.steps import Shape, all_shapes, shape_for
 
 Compute = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]  # tokens, positions, lengths, columns
 Run = Callable[[], torch.Tensor]
 Record = Callable[[Run], Run]  # from a step that computes to one that gives the same from the same tensors
+Recorder = Callable[[], Record]  # recordings of one maker are dropped together
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,83 +30,141 @@ class Recording:
     tokens: torch.Tensor  # (B,)
     positions: torch.Tensor
     lengths: torch.Tensor  # (B,)
+    rows: dict[torch.device, torch.Tensor]  # a graph reads them, too, and does not keep them
     run: Run
 
 
 class RecordedSteps:
     """All shapes' steps of one model, recorded when they are first needed."""
 
-    def __init__(self, cache: SlotCache, compute: Compute, record: Record) -> None:
+    def __init__(self, cache: SlotCache, compute: Compute, recorder: Recorder) -> None:
         self._cache = cache
         self._compute = compute
-        self._record = record
-        self._recordings: dict[tuple[int, int], Recording] = {}
+        self._recorder = recorder
+        self._record = recorder()
+        self._recordings: dict[Shape, Recording] = {}
         self._memory = -1
+        self._kind: tuple[torch.Tensor, torch.Tensor] | None = None  # a token and its position, (1,) and (…, 1, 1)
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """The scores (B, V) of a step. ``lengths`` are those of all slots: rows that fill up a shape write behind what
         an idle slot holds."""
         count = len(tokens)
-        shape = self._shape(count, max(lengths[:count]) + 1)
-        if self._memory != self._cache.memory:
-            self._recordings.clear()
-            self._memory = self._cache.memory
-        if shape not in self._recordings:
-            self._recordings[shape] = self._new(shape, tokens, positions, lengths)
-        recording = self._recordings[shape]
+        self._kind = self._kind or (tokens[:1].clone(), positions[..., :1, :].clone())
+        recording = self._recorded(shape_for(count, max(lengths[:count]) + 1, **self._room()), lengths)
         recording.tokens[:count] = tokens
         recording.positions[..., :count, :] = positions
-        recording.lengths.copy_(self._filled(lengths, shape[0]), non_blocking=True)
+        recording.lengths.copy_(self._filled(lengths, len(recording.lengths)), non_blocking=True)
         return recording.run()[:count].clone()
 
-    def _shape(self, count: int, columns: int) -> tuple[int, int]:
-        rows = min(_power(count), self._cache.num_slots)
-        return rows, min(max(_power(columns), LEAST_COLUMNS), self._cache.num_columns)
+    def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:
+        """Record every shape that is not yet, the smallest first, for so long; ``told`` hears how far it is, 0 to 1.
+
+        To be called once a step was taken, while no answer is running: what slots hold stays, but for the last column.
+        """
+        end_s, behind = time.monotonic() + limit_s, [self._cache.num_columns] * self._cache.num_slots
+        shapes = all_shapes(**self._room())
+        for index, shape in enumerate(shapes):
+            if time.monotonic() > end_s:
+                break
+            told(index / len(shapes))
+            self._recorded(shape, behind)
+
+    def _recorded(self, shape: Shape, lengths: Sequence[int]) -> Recording:
+        if self._memory != self._cache.memory:
+            self.forget()
+        if shape not in self._recordings:
+            self._recordings[shape] = self._new(shape, lengths)
+        return self._recordings[shape]
+
+    def forget(self) -> None:
+        """Give up all recordings, and the memory that they hold."""
+        self._recordings.clear()
+        self._record, self._memory = self._recorder(), self._cache.memory
+
+    def _room(self) -> dict[str, int]:
+        return {"slots": self._cache.num_slots, "context": self._cache.num_columns}
 
     def _filled(self, lengths: Sequence[int], rows: int) -> torch.Tensor:
         return torch.tensor([min(length, self._cache.num_columns - 1) for length in lengths[:rows]])
 
-    def _new(
-        self, shape: tuple[int, int], tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]
-    ) -> Recording:
-        rows, columns = shape
+    def _new(self, shape: Shape, lengths: Sequence[int]) -> Recording:
+        assert self._kind is not None
+        (tokens, positions), (rows, columns) = self._kind, shape
         fixed_tokens = tokens.new_zeros(rows)
         fixed_positions = positions.new_zeros((*positions.shape[:-2], rows, 1))
         # to be right already while it is recorded, for that writes, too
         fixed_lengths = self._filled(lengths, rows).to(tokens.device)
-        device = tokens.device
-        window = Step({device: fixed_lengths}, {device: torch.arange(rows, device=device)}, columns)
+        devices = {tokens.device, *(layer.keys.device for layer in self._cache.layers)}
+        numbers = {device: torch.arange(rows, device=device) for device in devices}
 
         def run() -> torch.Tensor:
-            self._cache.window = window
+            self._cache.window = Step({device: fixed_lengths.to(device) for device in devices}, numbers, columns)
             return self._compute(fixed_tokens, fixed_positions, fixed_lengths, columns)
 
-        return Recording(fixed_tokens, fixed_positions, fixed_lengths, self._record(run))
+        return Recording(fixed_tokens, fixed_positions, fixed_lengths, numbers, self._record(run))
 
 
 class CudaGraphs:
-    """Records on the current card; all recordings share one pool of memory, for they run one at a time."""
+    """Records on one card, or over several that a model is spread over; the first is the one that steps are read from.
 
-    def __init__(self) -> None:
+    All recordings share memory, for they run one at a time. Each card has a stream of its own to record on: what
+    libraries set up for a stream is there once it is recorded.
+    """
+
+    def __init__(self, cards: Sequence[str]) -> None:
+        self._cards = [torch.device(card) for card in cards]
+        self._streams = [torch.cuda.Stream(card) for card in self._cards]
         self._pool = torch.cuda.graph_pool_handle()
+        self._pools = []  # of the other cards, which a recording on the first does not care for
+        for card in self._cards[1:]:
+            with torch.cuda.device(card):
+                self._pools.append(torch.cuda.MemPool())
 
     def __call__(self, run: Run) -> Run:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries choose and set up their kernels outside of the recording
+        self._wait()
+        with self._on_streams():  # libraries choose and set up their kernels outside of the recording
             run()
-        torch.cuda.current_stream().wait_stream(side)
+        self._wait()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            scores = run()
+        with ExitStack() as stack:
+            for card, pool in zip(self._cards[1:], self._pools):
+                stack.enter_context(torch.cuda.use_mem_pool(pool, card))
+            # what other threads ask of the cards meanwhile is no part of it, and does not spoil it either
+            stack.enter_context(
+                torch.cuda.graph(graph, self._pool, self._streams[0], capture_error_mode="thread_local")
+            )
+            self._fork()
+            with self._on_streams():
+                scores = run()
+            self._join()
 
         def replay() -> torch.Tensor:
+            here = [torch.cuda.current_stream(card) for card in self._cards]
+            for other in here[1:]:
+                here[0].wait_stream(other)
             graph.replay()
+            for other in here[1:]:
+                other.wait_stream(here[0])
             return scores
 
         return replay
 
+    @contextmanager
+    def _on_streams(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for stream in reversed(self._streams):  # the first card is the current one then
+                stack.enter_context(torch.cuda.stream(stream))
+            yield
 
-def _power(number: int) -> int:
-    """The smallest power of two that is no less."""
-    return 1 << (number - 1).bit_length()
+    def _fork(self) -> None:
+        for stream in self._streams[1:]:
+            stream.wait_stream(self._streams[0])
+
+    def _join(self) -> None:
+        for stream in self._streams[1:]:
+            self._streams[0].wait_stream(stream)
+
+    def _wait(self) -> None:
+        for card in self._cards:
+            torch.cuda.synchronize(card)

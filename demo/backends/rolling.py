@@ -108,6 +108,7 @@ class Rolling:
     def forget(self) -> None:
         """Give the memory back. To be called while no answer is running."""
         self._cache.release()
+        self._forwards.forget()
         self._remembered = [NOTHING] * self._cache.num_slots
 
     @torch.inference_mode()

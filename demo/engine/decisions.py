@@ -96,7 +96,7 @@ def made_plan(
         replicas=tuple(replicas),
         context=model.shape.context,
         slots=model.slots(flags.slots),
-        graphs=flags.graphs,
+        graphs=bool(flags.graphs) and all("cpu" not in one.loads for one in replicas or (tried,)),
         shortfall_bytes=short,
         tried=tried,
         attn=flags.attn,

@@ -14,6 +14,7 @@ from itertools import accumulate
 
 from demo.engine.footprint import ITEM_BYTES, ModelFootprint, Module
 from demo.engine.plans import Flags, Load
+from demo.steps import all_shapes
 
 # What a process takes besides the model. Card: the CUDA context (0.69 GiB on an H200 with torch 2.11) and the
 # libraries' workspaces (32 MiB). CPU: the interpreter with the frameworks, 0.45 GiB with the torch for CPUs and 0.7 GiB
@@ -25,6 +26,10 @@ FIRST_KINDS = ("embedding", "vision")
 # cache and the prefill's tensors leave gaps between each other, and of what the tower used little fits the rest.
 GAPS = (2, 5)  # of KV cache and prefill
 TOWER_KEPT = (4, 5)  # of the tower's peak, beside the prefill
+
+# A recorded step's kernels, one by one, as the driver keeps them: about 1.4 MiB for each layer of a Qwen2.5-VL of 28
+# layers on an H100 (torch 2.11), the same for one answer and for eight.
+GRAPH_LAYER_BYTES = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Pipeline:
     prefill: int
     logits: int
     growing: int  # of the KV cache what one conversation takes, where all layers are
+    graphs: int = 0  # bytes of recorded steps, for each layer
     _weights: tuple[int, ...] = field(init=False, repr=False)  # sums over the parts before each
     _layers: tuple[int, ...] = field(init=False, repr=False)
     _heads: tuple[int, ...] = field(init=False, repr=False)
@@ -70,13 +76,17 @@ class Pipeline:
         """What the stretch takes of its card. It grows with the stretch, which the search for a split relies on."""
         if start == stop:
             return Load()
-        kv_cache = self.kv_cache[self._layers[stop] - self._layers[start]]
+        layers = self._layers[stop] - self._layers[start]
+        kv_cache = self.kv_cache[layers]
         tower = 0 if start else self.vision  # pictures are read on the first card
         logits = self.logits if self._heads[stop] > self._heads[start] else 0
         return Load(
             weights=self._weights[stop] - self._weights[start],
             kv_cache=kv_cache,
-            activations=_held(self._growing(kv_cache), self.prefill, tower) + logits + self.parts[start].staging,
+            activations=_held(self._growing(kv_cache), self.prefill, tower)
+            + logits
+            + self.parts[start].staging
+            + layers * self.graphs,
             reserve=RESERVE_BYTES["cuda"],
         )
 
@@ -130,6 +140,7 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization),
         logits=model.logits_bytes(slots),
         growing=model.kv_cache_bytes(dtype, slots=1),
+        graphs=_graphs(model, flags),
     )
 
 
@@ -143,12 +154,20 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
         tower = model.vision_activation_bytes(dtype, flags.attn)
         growing = model.kv_cache_bytes(dtype, slots=1)
         activations = _held(growing, prefill, tower) + model.logits_bytes(slots)
+        activations += _graphs(model, flags) * model.shape.layers
     return Load(
         weights=model.weights_bytes(dtype, flags.quantization),
         kv_cache=kv_cache,
         activations=activations,
         reserve=RESERVE_BYTES[kind],
     )
+
+
+def _graphs(model: ModelFootprint, flags: Flags) -> int:
+    """What recorded steps of every shape take for each layer."""
+    if not flags.graphs or flags.offload or model.shape.answers_alone:
+        return 0
+    return len(all_shapes(slots=model.slots(flags.slots), context=model.shape.context)) * GRAPH_LAYER_BYTES
 
 
 def _held(growing: int, prefill: int, tower: int) -> int:

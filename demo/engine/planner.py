@@ -17,7 +17,7 @@ from demo.engine.plans import NO_FLAGS, Flags, Load, Plan, ReplicaPlan, Suggesti
 from demo.engine.site import Site, grid, site_of
 from demo.engine.suggestions import suggest
 from demo.engine.together import capped, fitting_plans, refusals
-from demo.engine.widening import widened
+from demo.engine.widening import is_same, widened
 from demo.engine.words import gib, remedy
 from demo.errors import DoesNotFit
 
@@ -76,8 +76,8 @@ def assess_together(
     site = site_of(devices, flags)
     sized = [model for model in models if not isinstance(model, str)]
     decided = _decide(sized, devices, site, flags) if sized else ()
-    if flags.slots is None and all(plan_.fits for plan_ in decided):
-        decided = _widened(sized, decided, site, flags)
+    if all(plan_.fits for plan_ in decided):
+        decided = _with_more(sized, decided, site, flags)
     left = site.without(replica.devices for plan_ in decided for replica in plan_.replicas)
     known = iter(decided)
     plans = [unmeasured_plan(model, left, flags) if isinstance(model, str) else next(known) for model in models]
@@ -106,6 +106,16 @@ def _decide(models: Sequence[ModelFootprint], devices: Sequence[Device], site: S
         found or _advised([refusal(model, site, flags)], [model], devices, flags)[0]
         for model, found in zip(models, alone)
     )
+
+
+def _with_more(models: Sequence[ModelFootprint], plans: tuple[Plan, ...], site: Site, flags: Flags) -> tuple[Plan, ...]:
+    """The same plans with what there is room for: steps recorded first, then more answers at a time."""
+    if flags.graphs is None and site.cards:
+        recording = replace(flags, graphs=True)
+        found = _attempt(models, site, recording)
+        if found is not None and is_same(found, plans) and any(plan_.graphs for plan_ in found):
+            plans, flags = found, recording
+    return _widened(models, plans, site, flags) if flags.slots is None else plans
 
 
 def _widened(models: Sequence[ModelFootprint], plans: Sequence[Plan], site: Site, flags: Flags) -> tuple[Plan, ...]:

@@ -13,6 +13,8 @@ from typing import Any
 from demo.config import EngineConfig
 from demo.types import Placement
 
+GRAPHS: Mapping[str, bool | None] = {"auto": None, "graphs": True, "off": False}  # --compile
+
 
 @dataclass(frozen=True, slots=True)
 class Flags:
@@ -28,7 +30,7 @@ class Flags:
     context: int | None = None  # tokens planned for; None: the model's, or 8192 where that is less
     swap: bool = False
     attn: str = "sdpa"
-    graphs: bool = False
+    graphs: bool | None = False  # steps recorded as CUDA graphs; None: where there is room for them
     endpoints: tuple[str, ...] = ()
 
     @classmethod
@@ -43,7 +45,7 @@ class Flags:
             slots=config.slots,
             context=config.context,
             swap=config.swap,
-            graphs=config.compile == "graphs",
+            graphs=GRAPHS[config.compile],
             endpoints=config.endpoints,
         )
 
@@ -146,6 +148,7 @@ class Plan:
             "suggestions": [{"flags": s.flags, "fits": s.fits, "bytes": s.bytes} for s in self.suggestions],
             "context": self.context,
             "slots": self.slots,
+            "graphs": self.graphs,
             "takes_turns": self.takes_turns,
             "arithmetic": self.arithmetic,
         }

@@ -26,9 +26,14 @@ def widened(models: Sequence[ModelFootprint], plans: Sequence[Plan], attempt: Tr
     most = max((model.most_slots for model in capped), default=1)
     for width in (width for width in WIDTHS if width <= most):
         found = attempt(capped, width)
-        if found is not None and list(map(_places, found)) == list(map(_places, plans)):
+        if found is not None and is_same(found, plans):
             return found
     return plans
+
+
+def is_same(some: Sequence[Plan], others: Sequence[Plan]) -> bool:
+    """Whether plans differ in nothing that must stay as it is."""
+    return list(map(_places, some)) == list(map(_places, others))
 
 
 def _worth(model: ModelFootprint, on_cpu: bool) -> int:

@@ -6,6 +6,7 @@ Skipped where there are no two. Needs no gradio: it runs the backend in this pro
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -146,6 +147,20 @@ def large(tmp_path_factory):
 def test_every_placement_answers_as_a_single_card(subject, spread):
     backend = subject.load(spread)
     assert (logits(backend) - subject.logits).abs().max() < 1e-4
+    assert ask(backend) == subject.said
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, other_card, shard, shard_swapped, by_turns])
+def test_steps_recorded_on_cards_answer_as_before(subject, spread):
+    backend = subject.load(spread, graphs=True, slots=3, context=256)
+    assert backend._rolling._forwards._recorded is not None
+    for _ in range(2):
+        with ThreadPoolExecutor(3) as pool:
+            said = list(pool.map(lambda _: ask(backend), range(3)))
+        assert said == [subject.said] * 3
+        backend.park()
+        backend.resume()
     assert ask(backend) == subject.said
     backend.close()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +18,7 @@ from demo.backends.slots import SlotCache
 from demo.backends.streaming import end_tokens
 from demo.catalog import resolve
 from demo.config import ModelChoice
+from demo.steps import all_shapes
 from demo.types import Placement
 from tests.backends.test_rolling import alone, answered, asked, turns
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
@@ -55,7 +58,7 @@ def recorder(backend):
     """Has the backend's steps recorded, in empty slots."""
     record = Recorder()
     cache = SlotCache(SLOTS, None)
-    forwards = Forwards(backend._model, cache, record=record)
+    forwards = Forwards(backend._model, cache, recorder=lambda: record)
     how = {"end_tokens": end_tokens(backend._settings), "least_shared": LEAST_SHARED}
     backend._rolling = Rolling(forwards, cache, backend._thread, **how)
     return record
@@ -74,6 +77,48 @@ def test_answers_are_the_same_and_the_shapes_few(backend, recorder, seed):
     assert {rows for rows, _ in recorder.shapes} <= {1, 2, 4, SLOTS}
     assert len(recorder.shapes) == len(set(recorder.shapes))
     assert recorder.replays > 3 * len(recorder.shapes)
+
+
+def test_what_a_recording_reads_from_stays_where_it_is(backend):
+    """A CUDA graph reads from memory, and keeps no tensor of it alive."""
+    seen = []
+    cache = SlotCache(SLOTS, 2048)  # which does not grow
+
+    def record(run):
+        scores = run()
+        seen.extend(weakref.ref(tensor) for one in (cache.window.rows, cache.window.lengths) for tensor in one.values())
+        return lambda: scores
+
+    forwards = Forwards(backend._model, cache, recorder=lambda: record)
+    backend._rolling = Rolling(forwards, cache, backend._thread, end_tokens=end_tokens(backend._settings))
+    answered(backend, asked("What is this?", max_new_tokens=3))
+    forwards.record_all(lambda _: None, limit_s=60)
+    gc.collect()
+    assert len(seen) >= 4
+    assert all(ref() is not None for ref in seen)
+
+
+def test_all_shapes_are_recorded_before_they_are_needed(backend, recorder):
+    answered(backend, asked("What is this?", max_new_tokens=2))
+    told = []
+    backend._rolling._forwards.record_all(told.append, limit_s=60)
+    room = {"slots": SLOTS, "context": backend._rolling._cache.num_columns}
+    assert sorted(rows for rows, _ in recorder.shapes) == sorted(rows for rows, _ in all_shapes(**room))
+    assert told == sorted(told)
+    assert 0 <= told[0] <= told[-1] < 1
+    count = len(recorder.shapes)
+    requests = [asked(f"What is this? {number}", max_new_tokens=20) for number in range(SLOTS)]
+    with ThreadPoolExecutor(SLOTS) as pool:
+        found = list(pool.map(lambda request: answered(backend, request)[0], requests))
+    assert len(recorder.shapes) == count
+    assert found == [alone(backend, request) for request in requests]
+
+
+def test_recording_ends_when_its_time_is_over(backend, recorder):
+    answered(backend, asked("What is this?", max_new_tokens=2))
+    count = len(recorder.shapes)
+    backend._rolling._forwards.record_all(lambda _: None, limit_s=-1)
+    assert len(recorder.shapes) == count
 
 
 def test_rows_that_fill_up_a_shape_write_over_nothing_that_is_held(backend, recorder):

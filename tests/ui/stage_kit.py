@@ -27,6 +27,13 @@ class Tab:
     def types(self, name, value):
         self._shown[self._part(name)._id, "value"] = value
 
+    def gives(self, name, place, **values):
+        """Values for inputs of an event, by the keys of their labels."""
+        for part in self._function(name, place).inputs:
+            key = getattr(getattr(part, "label", None), "key", "").rpartition(".")[2]
+            if key in values:
+                self._shown[part._id, "value"] = values[key]
+
     async def loads(self, token=""):
         """As a browser that has kept this token; returns the next one."""
         function = self._function("restore", "conversation")

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from page_kit import file_of, scene, write
 from stage_kit import Tab
 
 from demo.ui.app import build_app
@@ -60,7 +61,7 @@ async def asks(tab, question):
     await tab.does("send", CHAT)
 
 
-async def stops_after(tab, run, num_views, fate):
+async def stops_after(tab, run, num_views, fate, place=CHAT):
     """The last of so many views has this fate. Returns what the stop shows; None where the run ended before."""
     for number in range(num_views):
         if (view := await run.makes()) is None:
@@ -78,8 +79,8 @@ async def stops_after(tab, run, num_views, fate):
     }[fate]
     for step in steps:
         if step == "stop":
-            await tab.does("stop", CHAT)
-            at_once = tab.shows(CHAT)
+            await tab.does("stop", place)
+            at_once = tab.shows(place)
         elif num_views and step == "arrives":
             await view.arrives()
         elif num_views:
@@ -213,5 +214,113 @@ def test_what_was_cleared_stays_cleared_whatever_comes_late(engine_and_page):
         await asks(tab, "And now?")
         await tab.begins("answer", CHAT).ends()
         assert [message.speaker for message in engine.requests[-1].messages] == ["user"]
+
+    asyncio.run(plays())
+
+
+# --- the tabs that look at one picture
+
+PARTS = ("line", "text", "drawn", "table", "raw", "parsed", "as-boxes")
+
+
+@pytest.fixture
+def context_and_page(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(answering, "UPDATE_S", 0.0)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    context = make()
+    return context, build_app(context)
+
+
+def looks(tab):
+    return {name: tab.shows(f"ground-{name}") for name in PARTS}
+
+
+async def finds(tab, context, phrase):
+    path = write(context.store.folder, "park.png", file_of(scene()))
+    tab.types("ground-picture", {"path": path, "meta": {"_type": "gradio.FileData"}})
+    tab.types("ground-phrase", phrase)
+    await tab.does("start", "ground-line")
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "runs on"])
+def test_what_was_found_can_be_used_after_a_stop_between_any_two_views(context_and_page, is_cancelled):
+    context, page = context_and_page
+
+    async def left_by(fate, num_views):
+        """None where the run has fewer views."""
+        tab = Tab(page)
+        await finds(tab, context, "the dog; the big cat")
+        run = tab.begins("answers", "ground-line")
+        if await stops_after(tab, run, num_views, fate, "ground-line") is None:
+            return None
+        if is_cancelled:
+            await run.is_cancelled()
+            await tab.does("failed", "ground-line")
+        else:
+            await run.ends()
+        left = looks(tab)
+        assert (tab.shows("ground-run", "interactive"), tab.shows("ground-stop", "interactive")) == (True, False)
+        has_box = bool(num_views) and "<table" in (left["table"] or "")
+        assert has_box == ("data-only='w0'" in (left["text"] or "")) == ("data-only='r0'" in (left["table"] or ""))
+        assert has_box == bool(left["as-boxes"]) == bool(tab.shows("ground-as-boxes", "interactive"))
+        assert (left["drawn"] is not None) == has_box
+        line = re.findall(r"Stopped\.(?: · nothing found so far)?|phrases found", left["line"])
+        assert line, (fate, num_views, left)
+        return line
+
+    async def plays(fate):
+        lines = []
+        while (line := await left_by(fate, len(lines))) is not None:
+            lines += line
+        kinds = list(dict.fromkeys(lines))
+        assert kinds == ["Stopped.", "Stopped. · nothing found so far", "phrases found"]
+        assert lines.count("phrases found") == 1  # the last view has all of the answer
+        assert lines.count("Stopped.") > 2
+
+    for fate in FATES:
+        asyncio.run(plays(fate))
+
+
+def test_a_late_view_takes_no_run_for_the_one_that_was_asked_for_since(context_and_page):
+    context, page = context_and_page
+
+    async def plays():
+        tab = Tab(page)
+        await finds(tab, context, "the dog; the big cat")
+        run = tab.begins("answers", "ground-line")
+        for _ in range(4):
+            late = await run.makes()
+        await tab.does("stop", "ground-line")
+        await finds(tab, context, "a sun")
+        waits = tab.shows("ground-line")
+        await late.arrives()
+        late.is_shown()
+        await run.is_cancelled()
+        await tab.does("failed", "ground-line")
+        assert tab.shows("ground-line") == waits
+        assert tab.shows("ground-stop", "interactive")
+        await tab.begins("answers", "ground-line").ends()
+        assert "sun" in tab.shows("ground-parsed")
+        assert "dog" not in str(looks(tab))
+
+    asyncio.run(plays())
+
+
+def test_the_raw_view_of_a_caption_has_the_models_words_alone(context_and_page):
+    context, page = context_and_page
+
+    async def plays():
+        tab = Tab(page)
+        path = write(context.store.folder, "park.png", file_of(scene()))
+        tab.types("caption-picture", {"path": path, "meta": {"_type": "gradio.FileData"}})
+        tab.gives("answers", "caption-line", prefix="A photo: ", suffix=" #mine")
+        await tab.does("start", "caption-line")
+        await tab.begins("answers", "caption-line").ends()
+        own = tab.shows("caption-raw")
+        assert own
+        assert "A photo" not in own
+        assert "#mine" not in own
+        assert re.sub("<[^>]+>", "", tab.shows("caption-text")).startswith(f"A photo: {own[:20]}")
+        assert "#mine" in tab.shows("caption-text")
 
     asyncio.run(plays())

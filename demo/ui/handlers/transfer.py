@@ -6,7 +6,6 @@ opened like uploads, in the store's own folder. No gradio, no look.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +82,7 @@ def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
 
 
 def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:
-    files = tuple(_kept(context, data) for data in turn.files)
+    files = tuple(context.store.keep(data, "opened") for data in turn.files)  # as if they had been uploaded
     drawn = tuple(context.store.save(to_pil(open_picture(data))) for data in turn.drawn)
     is_known = turn.dialect in dialects.names()
     return Turn(
@@ -102,17 +101,6 @@ def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:
 
 def _adopted(context: UiContext, files: tuple[str, ...]) -> tuple[StoredPicture, ...]:
     return tuple(adopted(context, path) for path in files)
-
-
-def _kept(context: UiContext, data: bytes) -> str:
-    """A file of a conversation as if it had been uploaded, under the name of its content."""
-    target = context.store.folder / "opened" / hashlib.sha256(data).hexdigest()
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        part.write_bytes(data)
-        part.replace(target)
-    return str(target)
 
 
 def _read(context: UiContext, path: str) -> bytes:

@@ -1,0 +1,73 @@
+"""Norms in one kernel: the same numbers, only for those that are such norms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+from demo.backends.fusing import fuse_norms
+from demo.backends.hf import HFBackend
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.types import Placement
+from tests.backends.test_rolling import answered, asked
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+
+MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen2_5_vl": save_qwen}
+WIDTH = 24
+
+
+class LoudRMSNorm(LlamaRMSNorm):
+    """Has the name and the weight of one, and computes something else."""
+
+    def forward(self, hidden_states):
+        return 2 * super().forward(hidden_states)
+
+
+class OpenRMSNorm(LlamaRMSNorm):
+    """Wants to be told more."""
+
+    def forward(self, hidden_states, gate):
+        return super().forward(hidden_states) * gate
+
+
+@pytest.mark.parametrize("cls", [LlamaRMSNorm, Qwen2RMSNorm])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_plain_norm_is_exchanged_and_gives_the_same(cls, dtype):
+    torch.manual_seed(0)
+    norm, given = cls(WIDTH, eps=1e-5).to(dtype), torch.randn(2, 3, WIDTH).to(dtype)
+    norm.weight.data.normal_()
+    before = norm(given)
+    assert fuse_norms(torch.nn.Sequential(norm)) == 1
+    found = norm(given)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, before)
+    assert "forward" in vars(norm)
+
+
+@pytest.mark.parametrize("cls", [GemmaRMSNorm, LoudRMSNorm, OpenRMSNorm])
+def test_what_computes_something_else_is_left_alone(cls):
+    norm = cls(WIDTH)
+    assert fuse_norms(torch.nn.Sequential(norm)) == 0
+    assert "forward" not in vars(norm)
+
+
+def test_a_layer_norm_is_none():
+    assert fuse_norms(torch.nn.Sequential(torch.nn.LayerNorm(WIDTH))) == 0
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_models_answer_as_before(family, tmp_path):
+    directory = MAKERS[family](tmp_path / "model")
+    backend = HFBackend()
+    backend.load(resolve(ModelChoice(str(directory))), Placement({"": "cpu"}, threads=1, slots=2), lambda *_: None)
+    requests = [asked(f"What is this? {number}", 90 + number) for number in range(3)]
+    before = [answered(backend, request)[0] for request in requests]
+    names = [name for name, module in backend._model.named_modules() if "rmsnorm" in type(module).__name__.lower()]
+    assert fuse_norms(backend._model) == len(names) > 2
+    backend._rolling.forget()
+    assert [answered(backend, request)[0] for request in requests] == before
+    backend.close()
