@@ -181,7 +181,8 @@ def _task(name: str, values: Mapping[str, Any], given: Mapping[str, Any]) -> Tas
     for flag in ("json", "assume"):
         if values[flag]:
             raise ConfigError(f"--{flag} goes with --plan", remedy=_ASK_HELP)
-    return Serve(ServerConfig(**_given(values, "host", "port", "share", "auth", "api_key", "max_queue", "root_path")))
+    names = (field.name for field in fields(ServerConfig))
+    return Serve(ServerConfig(**_given(values, *names)))
 
 
 def _given(values: Mapping[str, Any], *keys: str) -> dict[str, Any]:

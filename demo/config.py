@@ -77,3 +77,4 @@ class ServerConfig:
     api_key: str | None = None
     max_queue: int = 32
     root_path: str = ""  # under which a proxy shows the page
+    state: str | None = None  # the folder for what outlives the process; None: the user's own for such things

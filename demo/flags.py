@@ -178,7 +178,7 @@ ENGINE_FLAGS = (
     Flag(
         "--compile",
         "WHAT",
-        "graphs: have the steps of a model on one card recorded as CUDA graphs at the load; off: not (default: auto, "
+        "graphs: have the steps of a model on cards recorded as CUDA graphs at the load; off: not (default: auto, "
         "where there is room for them)",
         choices=_COMPILES,
     ),
@@ -234,6 +234,12 @@ SERVE_FLAGS = (
         "the path under which a reverse proxy shows the page, like /demo, where its X-Forwarded-Prefix does not say it",
         parse=_root_path,
         also="GRADIO_ROOT_PATH",
+    ),
+    Flag(
+        "--state",
+        "FOLDER",
+        "where the page's jobs of many pictures are kept, for a day at most, so that they can go on after a restart "
+        "(default: $XDG_STATE_HOME/vlm-demo, which is ~/.local/state/vlm-demo)",
     ),
     Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
     Flag("--json", None, "with --plan: print it as one JSON object"),

@@ -6,9 +6,11 @@ Owns the order: refuse what cannot work, let the models load in the background, 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from contextlib import closing
+from pathlib import Path
 
 from demo.api.chat import add_chat_routes
 from demo.api.routes import Service, add_routes
@@ -19,7 +21,9 @@ from demo.engine.recommended import Offer, offers
 from demo.engine.telemetry import Monitor
 from demo.ui.app import check_port, running, upload_folder
 from demo.ui.context import Limits, make_context
+from demo.ui.desk import default_folder
 
+SWEEP_S = 600.0  # between two looks for jobs that are too old
 FOR_TRYING_OUT = frozenset({BUNDLED_MODEL, "fake"})
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,10 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
         manager.start()
         stop = _stop_signal()
         limits = Limits(queue=server_config.max_queue)
-        context = make_context(manager, look=monitor.look, folder=folder, limits=limits, offers=offered)
+        state = Path(server_config.state) if server_config.state else default_folder(os.environ)
+        context = make_context(
+            manager, look=monitor.look, folder=folder, state=state.absolute(), limits=limits, offers=offered
+        )
         with running(context, server_config) as page:
             service = Service(
                 manager.snapshot,
@@ -50,7 +57,8 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
             add_routes(page.app, service)
             add_chat_routes(page.app, service, manager, max_queue=server_config.max_queue)
             log.info("the page is at %s", page.url)
-            stop.wait()
+            while not stop.wait(SWEEP_S):
+                context.desk.sweep()
 
 
 def _offers(config: EngineConfig) -> tuple[Offer, ...]:

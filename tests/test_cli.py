@@ -140,6 +140,7 @@ SAMPLES = {
     "--api-key": "k",
     "--max-queue": "7",
     "--root-path": "/demo",
+    "--state": "kept",
     "--context": "4096",
     "--slots": "4",
     "--compile": "graphs",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
@@ -71,6 +72,14 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
+
+
+def append(path: Path, entry: Entry) -> None:
+    """One more line for a file that is not kept open. It is on the disk once this returns, whatever ends then."""
+    with path.open("ab") as file:
+        file.write(line_of(entry).encode("utf-8", "replace") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def line_of(entry: Entry) -> str:

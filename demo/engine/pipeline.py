@@ -56,7 +56,7 @@ class Pipeline:
     prefill: int
     logits: int
     growing: int  # of the KV cache what one conversation takes, where all layers are
-    graphs: int = 0  # bytes of recorded steps, for each layer
+    graphs: tuple[int, ...] = (0,)  # bytes of recorded steps, as those of the KV cache
     _weights: tuple[int, ...] = field(init=False, repr=False)  # sums over the parts before each
     _layers: tuple[int, ...] = field(init=False, repr=False)
     _heads: tuple[int, ...] = field(init=False, repr=False)
@@ -86,7 +86,7 @@ class Pipeline:
             activations=_held(self._growing(kv_cache), self.prefill, tower)
             + logits
             + self.parts[start].staging
-            + layers * self.graphs,
+            + self.graphs[layers],
             reserve=RESERVE_BYTES["cuda"],
         )
 
@@ -127,9 +127,11 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
     whole = whole_load(model, dtype, flags, "cuda")
     slots = model.slots(flags.slots)
     kv_cache = tuple(model.kv_cache_bytes(dtype, slots=slots, layers=layers) for layers in range(count + 1))
+    graphs = tuple(_graphs(model, flags, layers) for layers in range(count + 1))
     parts = [_part(model, modules, dtype, flags) for modules in _together(model.modules)]
     if not parts:
         parts, kv_cache = [Part(("",), whole.weights)], (whole.kv_cache,)
+        graphs = (_graphs(model, flags, model.shape.layers),)
     if not any(part.has_head for part in parts):
         parts[-1] = replace(parts[-1], has_head=True)
     return Pipeline(
@@ -140,7 +142,7 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization),
         logits=model.logits_bytes(slots),
         growing=model.kv_cache_bytes(dtype, slots=1),
-        graphs=_graphs(model, flags),
+        graphs=graphs,
     )
 
 
@@ -154,7 +156,7 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
         tower = model.vision_activation_bytes(dtype, flags.attn)
         growing = model.kv_cache_bytes(dtype, slots=1)
         activations = _held(growing, prefill, tower) + model.logits_bytes(slots)
-        activations += _graphs(model, flags) * model.shape.layers
+        activations += _graphs(model, flags, model.shape.layers)
     return Load(
         weights=model.weights_bytes(dtype, flags.quantization),
         kv_cache=kv_cache,
@@ -163,11 +165,12 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
     )
 
 
-def _graphs(model: ModelFootprint, flags: Flags) -> int:
-    """What recorded steps of every shape take for each layer."""
+def _graphs(model: ModelFootprint, flags: Flags, layers: int) -> int:
+    """What recorded steps of every shape take, of so many layers."""
     if not flags.graphs or flags.offload or model.shape.answers_alone:
         return 0
-    return len(all_shapes(slots=model.slots(flags.slots), context=model.shape.context)) * GRAPH_LAYER_BYTES
+    shapes = all_shapes(slots=model.slots(flags.slots), context=model.shape.context)
+    return len(shapes) * layers * GRAPH_LAYER_BYTES
 
 
 def _held(growing: int, prefill: int, tower: int) -> int:

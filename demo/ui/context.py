@@ -16,6 +16,7 @@ from demo.engine.events import StreamEvent
 from demo.engine.recommended import Offer
 from demo.prompts import PromptSet, load_prompts
 from demo.types import GenerateRequest, Role
+from demo.ui.desk import Desk
 from demo.ui.language import Languages, load_languages
 from demo.ui.pictures import PictureStore
 
@@ -54,13 +55,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class UiContext:
-    """Built once and handed down; nothing in it changes while the page is up."""
+    """Built once and handed down; what is in it stays the same while the page is up."""
 
     engine: Engine
     look: Look
     specs: Mapping[Role, ModelSpec]
     prompts: Mapping[Role, PromptSet]
     store: PictureStore
+    desk: Desk
     limits: Limits
     languages: Languages
     offers: tuple[Offer, ...] = ()  # models to start instead, where what is loaded is only for trying out
@@ -71,9 +73,16 @@ class UiContext:
 
 
 def make_context(
-    engine: Engine, *, look: Look, folder: Path, limits: Limits | None = None, offers: tuple[Offer, ...] = ()
+    engine: Engine,
+    *,
+    look: Look,
+    folder: Path,
+    state: Path | None = None,
+    limits: Limits | None = None,
+    offers: tuple[Offer, ...] = (),
 ) -> UiContext:
-    """``folder`` is where uploads land and drawn pictures are kept; nothing outside it is ever opened."""
+    """``folder`` is where uploads land and drawn pictures are kept, ``state`` where the jobs are that outlive the
+    process; nothing outside them is ever opened."""
     specs = dict(engine.specs)
     prompts = {role: load_prompts(spec.prompts) for role, spec in specs.items()}
     return UiContext(
@@ -82,6 +91,7 @@ def make_context(
         specs=MappingProxyType(specs),
         prompts=MappingProxyType(prompts),
         store=PictureStore(folder.resolve()),
+        desk=Desk(state, folder.resolve()),
         limits=limits or Limits(),
         languages=load_languages(),
         offers=offers,

@@ -1,4 +1,4 @@
-"""How a job of many pictures looks: how far it is, how fast it goes, and its newest captions.
+"""How a job of many pictures looks: how far it is, how fast it goes, and a page of its captions.
 
 Owns the words and the markup; pure, of a `Batch`. What is foreign in it goes through `demo.ui.markup`. Seconds end in
 ``_s``.
@@ -10,10 +10,15 @@ import html
 
 from demo.captioning.progress import Progress
 from demo.ui import markup
-from demo.ui.handlers.batch import Batch
+from demo.ui.batch import Batch, Viewer
 from demo.ui.language import Texts
 
 NOTHING = "<div class='job'></div>"  # before the first job; what is there keeps its place
+Captions = str | dict[str, int | list[str]]
+# The table that a browser makes of `captions`, the newest first. An element with a name for each number: gradio else
+# puts new texts into old rows, which then change their heights.
+TABLE = """${!value || !value.rows ? value : '<captions-' + value.number + '><table class="captions"><tbody>'
+  + value.rows.slice().reverse().join('') + '</tbody></table></captions-' + value.number + '>'}"""
 
 
 def job_html(say: Texts, batch: Batch) -> str:
@@ -22,6 +27,8 @@ def job_html(say: Texts, batch: Batch) -> str:
     words = progress_words(say, progress)
     if batch.room.is_short:
         words += f" · {say('batch.short', count=batch.room.limit)}"
+    if batch.keeping != "kept" and batch.is_open:
+        words += f" · {say(f'batch.not_kept.{batch.keeping}')}"
     made, total = progress.done + progress.failed, progress.total
     bar = f"<progress aria-label='{html.escape(say('batch.bar'))}' max='{total}' value='{made}'></progress>"
     return f"<div class='job'>{bar}{_line(say, batch, words)}</div>"
@@ -36,11 +43,24 @@ def refusal_html(say: Texts, error: str) -> str:
     return f"<div class='job'>{markup.line(words, 'error')}</div>"
 
 
-def captions_html(say: Texts, batch: Batch) -> str:
-    if not batch.rows:
+def captions(say: Texts, viewer: Viewer) -> Captions:
+    """The captions that a tab shows, as `TABLE` takes them: in the order in which they came, so that a page that grows
+    is sent as what it grew by."""
+    if viewer.batch is None or not viewer.batch.entries:
         return f"<p class='line hint'>{html.escape(say('batch.hint'))}</p>"
-    rows = [(row.name, row.text, row.note, row.is_error, row.preview) for row in batch.rows]
-    return markup.captions_table(say, rows, len(batch.entries) - len(rows))
+    first, last = viewer.span
+    rows = viewer.batch.rows(first, last)
+    return {
+        "number": last,
+        "rows": [markup.caption_row(say, row.name, row.text, row.note, row.is_error, row.preview) for row in rows],
+    }
+
+
+def span_html(say: Texts, viewer: Viewer) -> str:
+    """Which of the captions are shown."""
+    first, last = viewer.span
+    words = say("batch.span", first=f"{first:,}", last=f"{last:,}", total=f"{viewer.count:,}") if last else ""
+    return f"<p class='line'>{html.escape(words)}</p>"
 
 
 def progress_words(say: Texts, progress: Progress) -> str:
@@ -59,6 +79,8 @@ def _line(say: Texts, batch: Batch, words: str) -> str:
         return markup.line(f"{batch.error.said(say)} {words}", "error")
     if batch.phase == "running":
         return markup.line(words, "busy")
+    if batch.phase == "paused" and batch.found is not None:
+        return markup.line(f"{batch.found.said(say)} {words}", "remark")
     is_finishing = batch.phase == "paused" and batch.at_work.locked()
     return markup.line(say(f"batch.at.{'finishing' if is_finishing else batch.phase}", progress=words), "remark")
 

@@ -65,18 +65,8 @@ def regions_table(
     )
 
 
-def captions_table(say: Texts, rows: Sequence[tuple[str, str, str, bool, bytes]], num_more: int) -> str:
-    """Names, captions or reasons, notes, whether it is a reason, and small WebPs, the newest first."""
-    if not rows:
-        return ""
-    body = "".join(_caption_row(say, *row) for row in rows)
-    more = f"<caption>{say('captions.more', count=f'{num_more:,}')}</caption>" if num_more else ""
-    # An element with a name for each number: gradio else puts new texts into old rows, which then change their heights.
-    name = f"captions-{len(rows) + num_more}"
-    return f"<{name}><table class='captions'>{more}<tbody>{body}</tbody></table></{name}>"
-
-
-def _caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
+def caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, preview: bytes) -> str:
+    """A row of a table: a picture's name, its caption or the reason why there is none, a note and a small WebP."""
     source = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
     image = f"<img alt='' decoding='sync' src='{source}'>" if preview else ""  # at once: it comes again with each row
     words = html.escape(say.told(text) if is_error else text)

@@ -16,7 +16,7 @@ from demo.ui.context import UiContext, Waiting
 from demo.ui.labels import Draw, block, label
 from demo.ui.line import Line
 from demo.ui.status import Drawn, status_html
-from demo.ui.tabs import captioning, chat_wiring, compare, grounding, status
+from demo.ui.tabs import batch_wiring, captioning, chat_wiring, compare, grounding, status
 from demo.ui.transcript import welcome_html
 from demo.ui.widgets import quick_event
 
@@ -35,12 +35,14 @@ def build_page(context: UiContext) -> gr.Blocks:
             with gr.Tab(label("role.grounding"), id="grounding"):
                 grounding.build(context, waiting)
             with gr.Tab(label("role.captioning"), id="captioning"):
-                captioning.build(context, waiting)
+                captions = captioning.build(context, waiting)
             with gr.Tab(label("compare.tab"), id="compare"):
                 compare.build(context, waiting)
             with gr.Tab(label("panel.tab"), id="status") as last:
                 status_tab = status.build(context, waiting)
         chat_wiring.restore_on_load(page, chat_tab, chat_events)
+        if captions is not None:
+            batch_wiring.restore_on_load(page, captions.batch, captions.batch_events)
         status.follow(context, tabs, last, status_tab)
         endpoints.build(context)
     return page

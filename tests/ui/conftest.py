@@ -46,7 +46,7 @@ def make(tmp_path):
             assert managers[-1].wait_ready(READY_S)
         (tmp_path / "uploads").mkdir(exist_ok=True)
         monitors.append(Monitor(managers[-1].snapshot))
-        return make_context(managers[-1], look=monitors[-1].look, folder=tmp_path / "uploads")
+        return make_context(managers[-1], look=monitors[-1].look, folder=tmp_path / "uploads", state=tmp_path / "state")
 
     yield build
     for owner in (*monitors, *managers):

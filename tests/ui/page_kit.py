@@ -43,7 +43,8 @@ class Page:
             for value in values
             for word in (f"--{name.replace('_', '-')}", str(value))
         ]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # What outlives it is not the user's; a page that takes this one's place finds it under the same log.
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "DEMO_STATE": str(self.log.with_suffix(".state"))}
         env.pop("GRADIO_TEMP_DIR", None)
         with self.log.open("wb") as out:
             command = [sys.executable, "launch.py", *flags]

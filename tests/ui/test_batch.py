@@ -14,8 +14,8 @@ from demo.captioning import export
 from demo.errors import ConfigError, InvalidInput, PictureError
 from demo.types import GenerateRequest, Message
 from demo.ui import jobs, markup
+from demo.ui.batch import PAGE, STEP, Viewer
 from demo.ui.handlers import batch
-from demo.ui.handlers.batch import ROWS
 from demo.ui.language import load_languages
 
 
@@ -72,7 +72,7 @@ def test_no_path_of_the_server_is_shown_or_given_away(make):
     broken = write(context.store.folder, "b/broken.png", b"no picture")
     job = batch.begin(context, [*uploads(context, 1), broken], "short")
     turned(context, job)
-    table = markup.captions_table(SAY, [(r.name, r.text, r.note, r.is_error, r.preview) for r in job.rows], 0)
+    table = "".join(jobs.captions(SAY, Viewer(job))["rows"])
     with zipfile.ZipFile(batch.results(context, job)) as made:
         given = b"".join(made.read(name) for name in made.namelist()).decode()
     assert str(context.store.folder) not in table + given + str(job.progress)
@@ -205,22 +205,66 @@ def test_what_would_befall_every_picture_pauses_the_job_and_says_so(make):
     assert len(job.left) == 2
 
 
-def test_what_is_sent_does_not_grow_with_the_job(make):
+def test_what_is_sent_does_not_grow_with_the_job_and_every_caption_can_be_read(make):
     context = make()
-    job = batch.begin(context, uploads(context, ROWS + 6), "short")
+    count = 2 * PAGE + 6
+    job = batch.begin(context, uploads(context, count), "short")
+    viewer = Viewer(job)
+    assert (viewer.span, viewer.has_older) == ((1, 0), False)
     turned(context, job)
-    assert len(job.entries) == ROWS + 6
-    assert len(job.rows) == ROWS
-    assert job.rows[0].name == f"p{ROWS + 5}.png"
-    assert all(0 < len(row.preview) < 20_000 for row in job.rows)
+    assert len(job.entries) == count
+    rows = list(job.rows(*viewer.span))
+    assert PAGE - STEP < len(rows) <= PAGE
+    assert [row.name for row in rows] == [f"p{index}.png" for index in range(count - len(rows), count)]
+    assert all(0 < len(row.preview) < 20_000 for row in rows)
+    seen = []
+    while True:
+        seen += [row.name for row in job.rows(*viewer.span)]
+        if not viewer.has_older:
+            break
+        viewer.older()
+        assert not viewer.follows
+        assert viewer.span[1] - viewer.span[0] == PAGE - 1
+    assert set(seen) == {f"p{index}.png" for index in range(count)}
+    assert viewer.span == (1, PAGE)
+    viewer.older()
+    assert viewer.span == (1, PAGE)
+    while not viewer.follows:
+        viewer.newer()
+    assert viewer.span[1] == count
+
+
+def test_while_captions_come_the_newest_page_mostly_grows_at_its_end(make):
+    context = make()
+    job = batch.begin(context, uploads(context, 2 * PAGE), "short")
+    viewer, sent, shown = Viewer(job), 0, []
+    while job.wants_turn:
+        turned(context, job, somebody)
+        rows = jobs.captions(SAY, viewer)["rows"]
+        assert PAGE - STEP < len(rows) <= PAGE or len(rows) == len(job.entries)
+        sent += len(rows) - len(shown) if rows[: len(shown)] == shown else len(rows)
+        shown = rows
+    assert sent <= 2 * (2 * PAGE)  # two rows a caption, where whole pages would be twenty
+
+
+def test_earlier_captions_stand_still_while_new_ones_come(make):
+    context = make()
+    job = batch.begin(context, uploads(context, PAGE + 9), "short")
+    viewer = Viewer(job)
+    while len(job.entries) <= PAGE:
+        turned(context, job, somebody)
+    viewer.older()
+    shown = jobs.captions(SAY, viewer)
+    turned(context, job)
+    assert len(job.entries) == PAGE + 9
+    assert jobs.captions(SAY, viewer) == shown
+    assert f"1–{PAGE} of {PAGE + 9}" in jobs.span_html(SAY, viewer)
 
 
 def test_hostile_names_and_captions_are_only_characters():
-    row = ("<img src=x>.png", "<script>alert(1)</script>", "<b>", False, b"")
-    table = markup.captions_table(SAY, [row], 1234)
-    assert "<script" not in table
-    assert "<img" not in table
-    assert "and 1,234 before" in table
+    row = markup.caption_row(SAY, "<img src=x>.png", "<script>alert(1)</script>", "<b>", False, b"")
+    assert "<script" not in row
+    assert "<img" not in row
 
 
 def test_a_job_uses_every_slot_and_leaves_room_for_who_asks(make, tmp_path):

@@ -3,12 +3,13 @@
 import io
 import json
 import re
+import signal
 import zipfile
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_kit import file_of, scene, write
+from page_kit import Page, file_of, free_port, scene, write
 from playwright.sync_api import expect
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
@@ -110,8 +111,15 @@ def test_a_job_is_paused_gone_on_with_and_lets_a_question_through_meanwhile(open
     expect(tab.locator("#batch-pause")).to_have_text("Go on")
     tab.click("#batch-pause")
     expect(tab.locator("#batch-line")).to_contain_text("Done: 25 of 25", timeout=DONE_MS)
-    expect(tab.locator("#batch-table tr")).to_have_count(12)
-    expect(tab.locator("#batch-table caption")).to_contain_text("13 before")
+    expect(tab.locator("#batch-table tr")).to_have_count(13)
+    expect(tab.locator("#batch-span")).to_have_text("13–25 of 25")
+    tab.click("#batch-older")
+    expect(tab.locator("#batch-span")).to_have_text("1–24 of 25")
+    expect(tab.locator("#batch-table tr").last).to_contain_text("in/0.png")
+    expect(tab.locator("#batch-older")).to_be_disabled()
+    tab.click("#batch-newer")
+    expect(tab.locator("#batch-table tr").first).to_contain_text("in/24.png")
+    expect(tab.locator("#batch-newer")).to_be_disabled()
 
 
 def test_a_closed_tab_ends_its_job(opened, open_page, tmp_path):
@@ -126,6 +134,73 @@ def test_a_closed_tab_ends_its_job(opened, open_page, tmp_path):
     count = len(journal.read_text().splitlines())
     other.wait_for_timeout(2_000)
     assert len(journal.read_text().splitlines()) == count < 80
+
+
+def found_again(tab):
+    tab.get_by_role("tab", name="Captioning").click()
+    expect(tab.locator("#batch-line")).to_contain_text("of 20")
+
+
+def captions_of(tab):
+    with tab.expect_download() as download:
+        tab.click("#batch-download")
+    with zipfile.ZipFile(download.value.path()) as made:
+        return [json.loads(line)["file"] for line in made.read("captions.jsonl").splitlines()]
+
+
+def test_a_reloaded_page_finds_its_job_and_goes_on(opened, open_page, tmp_path):
+    journal = tmp_path / "asked"
+    page = open_page(f"fake?token_s=0.02&journal={journal}")
+    tab = opened(page)
+    give(tab, archive(20))
+    expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"\b[2-9] of 20"), timeout=DONE_MS)
+    tab.reload()
+    found_again(tab)
+    expect(tab.locator("#batch-table tr").first).to_be_visible()
+    expect(tab.locator("#batch-table")).to_contain_text("in/0.png")
+    tab.click("#batch-pause")
+    expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"Paused: \d+ of 20"), timeout=30_000)
+    paused = tab.locator("#batch-line").inner_text()
+    tab.reload()
+    found_again(tab)
+    expect(tab.locator("#batch-line")).to_contain_text(paused.split(" ·")[0])
+    expect(tab.locator("#batch-start")).to_be_disabled()
+    tab.click("#batch-pause")
+    expect(tab.locator("#batch-line")).to_contain_text("Done: 20 of 20", timeout=DONE_MS)
+    tab.reload()
+    found_again(tab)
+    assert captions_of(tab) == [f"in/{index}.png" for index in range(20)]
+    tab.click("#batch-clear")
+    expect(tab.locator("#batch-table")).to_contain_text("listed here")
+    tab.reload()
+    tab.get_by_role("tab", name="Captioning").click()
+    expect(tab.get_by_role("button", name="Many pictures")).to_be_visible()
+    expect(tab.locator("#batch-line")).not_to_be_visible()
+    assert not list(page.log.with_suffix(".state").glob("batches/*"))
+    # One answer was under way at the reload, which is asked for again.
+    assert journal.read_text().count("begin") <= 21
+
+
+def test_a_job_outlives_the_demo(opened, tmp_path):
+    journal, port = tmp_path / "asked", free_port()
+    with Page(f"fake?token_s=0.02&journal={journal}", tmp_path / "log.txt", port=port) as page:
+        tab = opened(page.wait())
+        give(tab, archive(20))
+        expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"\b[4-9] of 20"), timeout=DONE_MS)
+        page.process.send_signal(signal.SIGKILL)
+        page.process.wait()
+    done = sum(line.startswith("end") for line in journal.read_text().splitlines())
+    with Page(f"fake?journal={journal}", tmp_path / "log.txt", port=port) as page:
+        page.wait()
+        tab.goto(page.url)
+        found_again(tab)
+        expect(tab.locator("#batch-line")).to_contain_text(re.compile(r"was interrupted.* \d+ of 20"))
+        tab.click("#batch-pause")
+        expect(tab.locator("#batch-line")).to_contain_text("Done: 20 of 20", timeout=DONE_MS)
+        assert captions_of(tab) == [f"in/{index}.png" for index in range(20)]
+    begun = journal.read_text().count("begin")
+    assert done >= 4
+    assert 20 <= begun <= 21  # the one under way was asked for again
 
 
 # The values of shifts that no input of the last half second explains.
@@ -148,14 +223,19 @@ def test_nothing_moves_while_captions_come_in_and_everybody_can_use_what_is_ther
 ):
     tab = opened(open_page("fake?token_s=0.02", slots=2), viewport=viewport, color_scheme=scheme, locale="zh-CN")
     tab.evaluate(SHIFTS)
-    paths = [write(tmp_path, f"{'long' * index}-{index}.png", file_of(scene(100 + index))) for index in range(9)]
+    names = [f"{'long' * (index % 9)}-{index}.png" for index in range(27)]  # more than a page
+    paths = [write(tmp_path, name, file_of(scene(100 + index))) for index, name in enumerate(names)]
     give(tab, *paths)
     tab.locator("#batch-line").scroll_into_view_if_needed()
     tab.wait_for_timeout(700)
     tab.evaluate("shifts.length = 0")
-    expect(tab.locator("#batch-line")).to_contain_text("已完成：9 / 9", timeout=DONE_MS)
+    expect(tab.locator("#batch-line")).to_contain_text("已完成：27 / 27", timeout=DONE_MS)
     tab.wait_for_timeout(300)
     assert tab.evaluate("shifts") == []
+    tab.click("#batch-older")
+    expect(tab.locator("#batch-span")).to_have_text("第 1–24 张，共 27 张")
+    tab.wait_for_timeout(700)  # what moves right after a click is not counted
+    tab.evaluate("shifts.length = 0")
     table = tab.locator("#batch-table")
     assert table.evaluate("frame => frame.scrollHeight > frame.clientHeight && frame.tabIndex === 0")
     assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth")

@@ -15,8 +15,9 @@ from demo.ui.handlers import looking
 from demo.ui.handlers.answering import Answer
 from demo.ui.handlers.sampling import Controls
 from demo.ui.labels import label
-from demo.ui.tabs import batch
+from demo.ui.tabs import batch_wiring
 from demo.ui.tabs.batch import BatchPart
+from demo.ui.tabs.batch_events import Events
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
 from demo.ui.tabs.wishes import WishesPart, style_names, styles, wishes_part
 from demo.ui.widgets import (
@@ -40,6 +41,7 @@ class CaptioningTab:
     sampling: SamplingControls
     examples: list[gr.Button]
     batch: BatchPart
+    batch_events: Events
 
 
 def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
@@ -82,5 +84,5 @@ def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...])
             sampling = sampling_controls()
         with gr.Column(min_width=300):
             result = result_parts("caption", label("caption.hint"))
-    many = batch.build(context, waiting, sampling)
-    return CaptioningTab(picture, wishes, buttons, result, sampling, shown, many)
+    many = batch_wiring.build(context, waiting, sampling)
+    return CaptioningTab(picture, wishes, buttons, result, sampling, shown, *many)

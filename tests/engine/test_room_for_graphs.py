@@ -1,0 +1,81 @@
+"""Recorded steps are planned for where there is room for them, and nothing is given up for them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planner_kit import GIB, UNIT, card, cpu, machines, model, models, parted, untimed
+
+from demo.config import EngineConfig
+from demo.engine.pipeline import GRAPH_LAYER_BYTES
+from demo.engine.planner import Flags, assess
+from demo.steps import all_shapes
+
+SHAPE = {"layers": 32, "kv_width": 1024, "context": 2048}
+WITH, WITHOUT, ASKED = Flags(graphs=None), Flags(graphs=False), Flags(graphs=True)
+
+
+def graphs_of(slots, layers=32):
+    return len(all_shapes(slots=slots, context=2048)) * layers * GRAPH_LAYER_BYTES
+
+
+def test_where_there_is_room_they_are_counted():
+    cards = [card(0, 80 * GIB)]
+    found, without = (assess(model(4, **SHAPE), cards, flags) for flags in (WITH, WITHOUT))
+    assert (found.graphs, without.graphs) == (True, False)
+    assert found.activation_bytes - without.activation_bytes == graphs_of(1)
+    assert found.to_json()["graphs"] is True
+    assert found.placement_of(0, threads=1).graphs is True
+
+
+def test_where_there_is_none_steps_are_not_recorded_unless_that_is_asked_for():
+    without = assess(model(4, **SHAPE), [card(0, 80 * GIB)], WITHOUT)
+    tight = [card(0, without.replicas[0].load.total + graphs_of(1) - 1)]
+    found = assess(model(4, **SHAPE), tight, WITH)
+    assert (found.fits, found.graphs) == (True, False)
+    assert assess(model(4, **SHAPE), tight, ASKED).shortfall_bytes == 1
+
+
+def test_answers_at_a_time_and_their_recordings_fit_together():
+    found = assess(model(4, **SHAPE), [card(0, 80 * GIB)], Flags(slots=None, graphs=None))
+    assert (found.slots, found.graphs) == (16, True)
+    one = assess(model(4, **SHAPE), [card(0, 80 * GIB)], Flags(slots=16, graphs=False))
+    assert found.activation_bytes - one.activation_bytes == graphs_of(16)
+
+
+def test_a_model_over_cards_has_those_of_its_layers_on_each():
+    parts = parted(*(UNIT,) * 4, first=UNIT, head=UNIT, context=2048)
+    cards = [card(0, 4 * UNIT + 4 * GIB), card(1, 4 * UNIT + 4 * GIB)]
+    found, without = (assess(parts, cards, Flags("shard", graphs=graphs)) for graphs in (None, False))
+    assert found.graphs is True
+    more = {
+        device: found.replicas[0].loads[device].activations - load.activations
+        for device, load in without.replicas[0].loads.items()
+    }
+    assert sum(more.values()) == graphs_of(1, layers=4)
+    assert all(size > 0 for size in more.values())
+
+
+@pytest.mark.parametrize("flags", [WITH, ASKED])
+def test_on_a_cpu_or_with_layers_in_main_memory_nothing_is_recorded(flags):
+    assert assess(model(1, **SHAPE), [cpu(64 * GIB)], flags).graphs is False
+    parts = parted(*(4 * UNIT,) * 4, first=UNIT, head=UNIT, context=2048)
+    spilled = Flags(flags.placement, offload=True, graphs=flags.graphs)
+    found = assess(parts, [card(0, 8 * UNIT + 2 * GIB), cpu(64 * GIB)], spilled)
+    assert "cpu" in found.replicas[0].loads
+    assert found.graphs is False
+
+
+def test_the_flag():
+    assert [Flags.of(EngineConfig(compile=word)).graphs for word in ("auto", "graphs", "off")] == [None, True, False]
+
+
+@untimed
+@given(models(), machines(), st.sampled_from(["auto", "single", "replicate", "shard"]), st.sampled_from([1, None]))
+def test_nothing_is_given_up_for_them_and_no_device_is_overfull(model, devices, placement, slots):
+    plain = assess(model, devices, Flags(placement, slots=1))
+    found = assess(model, devices, Flags(placement, slots=slots, graphs=None))
+    assert (found.fits, found.dtype, found.shortfall_bytes) == (plain.fits, plain.dtype, plain.shortfall_bytes)
+    assert [sorted(r.devices) for r in found.replicas] == [sorted(r.devices) for r in plain.replicas]
+    free = {device.id: device.free_bytes for device in devices}
+    for replica in found.replicas:
+        assert all(size <= free[device] for device, size in replica.devices.items())
