@@ -17,6 +17,7 @@ _WORD = re.compile(r"\S+")
 # A phrase does not reach across these. The apostrophe and the hyphen are not among them: "a man's T-shirt".
 _BREAK = re.compile(r"[.,;:!?()\[\]{}<>|\"“”«»*`~=/\\\n\r，。；：！？、（）]")
 _TRIM = "'’‘-–—_"  # at the ends of a word
+_QUOTE = re.compile("['’‘]")
 
 _ARTICLES = frozenset(
     """a an the this that these those his her its their my your our some another""".split()  # noqa: SIM905
@@ -102,7 +103,25 @@ def _phrase(text: str, words: list[tuple[int, int]]) -> Phrase | None:
     if not words:
         return None
     start, end = words[0][0], words[-1][1]
-    start += len(text[start:end]) - len(text[start:end].lstrip(_TRIM))
-    start = max(start, end - MAX_CHARS)
+    while start < end and text[start] in _TRIM and not _QUOTE.match(text[start]):
+        start += 1
+    start = _after_lone_quote(text, max(start, end - MAX_CHARS), end)
     label = shown(text[start:end])
     return Phrase(label, (start, end)) if label else None
+
+
+def _after_lone_quote(text: str, start: int, end: int) -> int:
+    """Where the phrase begins without a quote that has no other one: "'Save' button" has, "Save' button" has not."""
+    first, opened = start, -1
+    for found in _QUOTE.finditer(text, start, end):
+        at = found.start()
+        begins = at == start or text[at - 1].isspace()
+        ends = at + 1 == end or text[at + 1].isspace()
+        if begins and not ends:
+            first, opened = (opened + 1 if opened >= 0 else first), at
+        elif ends and opened >= 0:
+            opened = -1
+        elif ends and text[at - 1] not in "sS":  # else the owners' apostrophe
+            first = at + 1
+    first = max(first, opened + 1)
+    return end - len(text[first:end].lstrip())

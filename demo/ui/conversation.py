@@ -7,16 +7,14 @@ answer are pixels of the picture that they belong to as it was uploaded; that pi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from threading import Event
 from typing import Literal
 
 from demo.types import Region
-from demo.ui.notes import Remark, note
+from demo.ui.notes import STOPPED, Remark, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.thinking import Thought
 
 QUEUED: Remark = (note("answer.queued"),)
-STOPPED: Remark = (note("answer.stopped"),)
 
 TurnState = Literal["waiting", "answering", "done", "stopped", "failed"]
 
@@ -35,12 +33,10 @@ class Turn:
     also_drawn: tuple[str, ...] = ()  # where there are boxes in several pictures
     dialect: str | None = None  # of the boxes in the answer
     remark: Remark = QUEUED
-    # Shared by all versions of a turn: a stopped answer may still hand over a version from before the stop.
-    halt: Event = field(default_factory=Event, compare=False, repr=False)
 
     @property
     def is_open(self) -> bool:
-        return self.state in ("waiting", "answering") and not self.halt.is_set()
+        return self.state in ("waiting", "answering")
 
     @property
     def is_queued(self) -> bool:
@@ -85,26 +81,12 @@ class Conversation:
         last = self.last
         return self if last is None else self.until(len(self.turns) - 1).asked(last.question, last.pictures)
 
-    def left(self) -> Conversation:
-        """As it is found by a page that was not there: an answer that was being written is over, for that page."""
-        settled = self.settled()
-        last = settled.last
-        if last is None or not last.is_open:
-            return Conversation(settled.turns)
-        stopped = replace(last, state="stopped", remark=STOPPED, halt=Event())  # the answer itself may go on elsewhere
-        return Conversation((*self.turns[:-1], stopped))
-
     def stopped(self) -> Conversation:
-        """Close an open turn, in all its versions, keeping what was written."""
-        if self.last is not None and self.last.is_open:
-            self.last.halt.set()
-        return self.settled()
-
-    def settled(self) -> Conversation:
-        """The same, but for a version from before the stop, which becomes the stopped one."""
-        if self.last is None or not self.last.halt.is_set() or self.last.state == "stopped":
+        """Close an open turn, keeping what was written."""
+        last = self.last
+        if last is None or not last.is_open:
             return self
-        return self.with_last(replace(self.last, state="stopped", remark=STOPPED))
+        return self.with_last(replace(last, state="stopped", remark=STOPPED))
 
     def seen(self, max_pictures: int) -> Conversation:
         """The part the model is shown: the last turns that together hold no more pictures than it takes, and one clip.

@@ -23,6 +23,13 @@ class Line:
         """How many wait, in all."""
         return len(self._page._queue)
 
+    def free(self, places: int) -> int:
+        """How many of so many places nobody has or waits for."""
+        line = self._page._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
+        if line is None:  # nobody has asked yet
+            return places
+        return 0 if line.queue else places - line.current_concurrency
+
     def ahead(self, session: str | None) -> int | None:
         """How many come before the last of a visitor's events; None where the visitor does not wait."""
         line = self._page._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)

@@ -48,3 +48,6 @@ def told(sentence: str) -> Note:
 
 def line_of(say: Texts, remark: Sequence[Note]) -> str:
     return " · ".join(part.said(say) for part in remark)
+
+
+STOPPED: Remark = (note("answer.stopped"),)

@@ -77,9 +77,13 @@ class PictureStore:
         return StoredPicture(path, self.save(to_pil(shown)), shown.size, note, len(clip.frames))
 
     def save(self, image: Image.Image) -> str:
-        """Keep a picture under the name of its content; the same picture twice is one file."""
+        """Keep a picture; the same picture twice is one file."""
         data, suffix = _encoded(image)
-        target = self.folder / "shown" / f"{hashlib.sha256(data).hexdigest()}.{suffix}"
+        return self.keep(data, "shown", f".{suffix}")
+
+    def keep(self, data: bytes, place: str, suffix: str = "") -> str:
+        """Keep a file in a folder of this name, under the name of its content."""
+        target = self.folder / place / f"{hashlib.sha256(data).hexdigest()}{suffix}"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")

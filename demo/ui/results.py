@@ -27,7 +27,7 @@ _CHOICE = re.compile(r"([wr])(\d{1,4})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What one visitor's tab shows, for choosing among its boxes."""
+    """What one visitor's tab shows: an answer so far, and the picture that it is about."""
 
     answer: Answer = field(default_factory=Answer)
     picture: str = ""
@@ -43,25 +43,24 @@ class View:
     parsed: str
 
 
-def view(say: Texts, answer: Answer, nothing_found: str = "", pick: str = "looking.pick") -> View:
-    """``nothing_found`` is the key of what is said of an answer that is done and has no box, ``pick`` that of what
-    pressing a row of the table does."""
+def view(say: Texts, answer: Answer, pick: str = "looking.pick") -> View:
+    """``pick`` is the key of what pressing a row of the table does."""
     thinking = pending(say, answer.thought) if answer.state == "answering" else ""
     kind = "busy" if thinking else {"failed": "error", "waiting": "busy"}.get(answer.state, "remark")
     colours = colour_of(region.label for region in answer.regions)
     table, boxes = "", ""
     if answer.regions and answer.size:
-        is_whole = not _grows(answer)  # until then a button would be another one at each step
+        is_whole = not grows(answer)  # until then a button would be another one at each step
         title = say(pick) if is_whole else ""
         table = markup.regions_table(say, answer.regions, colours, answer.size, pick=title)
         boxes = parsed(answer.regions, answer.size) if is_whole else ""
-    text = _parts(say, answer, colours) if answer.parts else _text(say, answer, colours, nothing_found)
+    text = _parts(say, answer, colours) if answer.parts else _text(say, answer, colours)
     return View(markup.line(line_of(say, answer.remark) or thinking, kind), text, table, boxes)
 
 
 def files(context: UiContext, answer: Answer, picture: str | None) -> Exports:
     """Those of an answer that grows no more."""
-    if _grows(answer) or answer.size is None or not picture:
+    if grows(answer) or answer.size is None or not picture:
         return Exports()
     return exported(context.store.folder, picture, answer.drawn, answer.regions, answer.size)
 
@@ -88,16 +87,14 @@ def _chosen(answer: Answer, choice: object) -> list[Region]:
     return [region for region in answer.regions if groups[region.label] == number] or list(answer.regions)
 
 
-def _grows(answer: Answer) -> bool:
+def grows(answer: Answer) -> bool:
+    """And has no buttons and files yet."""
     return answer.state in ("waiting", "answering")
 
 
-def _text(say: Texts, answer: Answer, colours: dict[str, str], nothing_found: str) -> str:
+def _text(say: Texts, answer: Answer, colours: dict[str, str]) -> str:
     words = _words(say, answer, answer.text, answer.regions, colours)
-    text = f"<div class='answer'>{words}</div>" if words else ""
-    if answer.state == "done" and not answer.regions and nothing_found:
-        text += markup.line(say(nothing_found), "empty")
-    return text
+    return f"<div class='answer'>{words}</div>" if words else ""
 
 
 def _parts(say: Texts, answer: Answer, colours: dict[str, str]) -> str:
@@ -113,6 +110,6 @@ def _parts(say: Texts, answer: Answer, colours: dict[str, str]) -> str:
 
 
 def _words(say: Texts, answer: Answer, text: str, regions: tuple[Region, ...], colours: dict[str, str]) -> str:
-    pieces = readable(say, text, regions, answer.dialect, is_growing=answer.state == "answering")
-    groups = {} if _grows(answer) else groups_of(region.label for region in answer.regions)
+    pieces = readable(say, text, regions, answer.dialect, is_growing=answer.state != "done")
+    groups = {} if grows(answer) else groups_of(region.label for region in answer.regions)
     return markup.answer_html(pieces, colours, groups)

@@ -31,12 +31,15 @@ class Shelf:
     _kept: OrderedDict[str, tuple[float, Conversation]] = field(default_factory=OrderedDict, repr=False)
 
     def take(self, token: str) -> tuple[str, Conversation]:
-        """A new token, and under it what was kept under the old one: an empty conversation where that is not known."""
+        """A new token, and under it what was kept under the old one: an empty conversation where that is not known.
+
+        An answer that was being written is over, for a page that was not there.
+        """
         new = secrets.token_urlsafe(24)
         with self._lock:
             self._forget_old()
             _, conversation = self._kept.get(token, (0.0, Conversation()))
-        conversation = conversation.left()
+        conversation = Conversation(conversation.stopped().turns)
         self.keep(new, conversation)
         return new, conversation
 

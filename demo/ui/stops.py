@@ -8,11 +8,28 @@ to come, so that those are passed over and a refusal is told. It is changed in p
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-Phase = Literal["idle", "asked", "running", "stopped", "cleared", "broken"]
+Phase = Literal["idle", "asked", "running", "stopped", "broken"]
+
+
+class Lock:
+    """One for each visitor: gradio gives them copies of what the page was built with, and cannot copy Python's own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Lock:
+        return Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,8 @@ class Stops:
     phase: Phase = "idle"  # of the run that was asked for last
     number: int = 0  # of that run
     owed: int = 0
+    # Events run in threads. Held for a few lines only, as a run may be left on the server's one event loop.
+    lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def is_open(self) -> bool:
@@ -48,45 +67,45 @@ class Stops:
         return self.phase in ("asked", "running")
 
     def asked(self) -> None:
-        self.phase = "asked"
-        self.number += 1
+        with self.lock:
+            self.phase = "asked"
+            self.number += 1
 
     @property
     def was_stopped(self) -> bool:
-        return self.phase in ("stopped", "cleared")
+        return self.phase == "stopped"
 
     @contextlib.contextmanager
     def run(self) -> Iterator[Run]:
         """The work of the run that was asked for last. Left by an exception, it could not be shown or lost its page."""
-        run = Run(self, self.number, may_begin=self.phase == "asked")
-        if run.may_begin:
-            self.phase = "running"
-        elif self.was_stopped:  # before gradio knew of it: no report will come
-            self.owed = max(0, self.owed - 1)
+        with self.lock:
+            run = Run(self, self.number, may_begin=self.phase == "asked")
+            if run.may_begin:
+                self.phase = "running"
+            elif self.was_stopped:  # before gradio knew of it: no report will come
+                self.owed = max(0, self.owed - 1)
         left: Phase = "broken"
         try:
             yield run
             left = "idle"
         finally:
-            if run.is_current:
-                self.phase = left
+            with self.lock:
+                if run.is_current:
+                    self.phase = left
 
     def stopped(self) -> None:
-        if self.is_open:
-            self.owed += 1
-        self.phase = "stopped"
-
-    def cleared(self) -> None:
-        """Stopped, and what was shown of it is to go as well."""
-        self.stopped()
-        self.phase = "cleared"
+        with self.lock:
+            if self.is_open:
+                self.owed += 1
+            self.phase = "stopped"
 
     def takes_report(self) -> bool:
         """Whether a failure that gradio reports is that of a stop; else the run that was asked for last failed."""
-        if self.owed:
-            self.owed -= 1
-            return True
-        if self.was_stopped or self.phase == "running":  # once more for the same stop: what runs was not refused
-            return True
-        self.phase = "idle"
-        return False
+        with self.lock:
+            if self.owed:
+                self.owed -= 1
+                return True
+            if self.was_stopped or self.phase == "running":  # once more for the same stop: what runs was not refused
+                return True
+            self.phase = "idle"
+            return False

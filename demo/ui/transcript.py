@@ -69,7 +69,7 @@ def drawn_pictures(say: Texts, turn: Turn) -> list[dict[str, str]]:
 
 
 def _text(say: Texts, turn: Turn) -> str:
-    pieces = readable(say, turn.answer, turn.regions, turn.dialect, is_growing=turn.state == "answering")
+    pieces = readable(say, turn.answer, turn.regions, turn.dialect, is_growing=turn.state != "done")
     return markup.answer_markdown(pieces, colour_of(region.label for region in turn.regions))
 
 

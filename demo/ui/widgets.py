@@ -32,9 +32,20 @@ def model_event(context: UiContext) -> dict[str, Any]:
     return {"concurrency_id": MODEL_EVENTS, "concurrency_limit": context.engine.capacity}
 
 
+def answer_event(context: UiContext) -> dict[str, Any]:
+    """What an event of the page that reaches the model is registered with."""
+    return {**model_event(context), **_glue()}
+
+
 def quick_event() -> dict[str, Any]:
     """What an event that only changes the page is registered with: it never waits behind the model."""
-    return {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+    return {"queue": False, **_glue()}
+
+
+def _glue() -> dict[str, Any]:
+    """For the page alone. No part is told how an event goes: gradio's page would copy the whole conversation, and what
+    else was ever part of an event, at each step of each event, which is most of what its browser does."""
+    return {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 
 
 def api_steps(steps: Generator[Any, None, None]) -> Generator[Any, None, None]:

@@ -71,6 +71,10 @@ def test_coordinates_are_thousandths_of_each_side():
         ("w" * 500 + "[[1,1,2,2]]", ["w" * 80]),
         ("The bounding box of it is [[1,1,2,2]]", [""]),
         ("a gift box[[1,1,2,2]] and a box[[3,3,4,4]]", ["gift box", "box"]),
+        ("Click the 'Search' button[[1,1,2,2]] or the ‘Save’ icon[[3,3,4,4]]", ["'Search' button", "‘Save’ icon"]),
+        ("the 'Search'[[1,1,2,2]] and the 'Search field'[[3,3,4,4]]", ["Search", "Search field"]),
+        ("press 'Big red button'[[1,1,2,2]] in the 'Log in' box[[3,3,4,4]]", ["Big red button", "box"]),
+        ("the 'very long name of the big red' button[[1,1,2,2]], the dogs' bowl[[3,3,4,4]]", ["button", "dogs' bowl"]),
     ],
 )
 def test_a_box_is_named_by_the_noun_phrase_before_it(text, labels):

@@ -50,19 +50,6 @@ def test_stopping_keeps_what_was_written_and_closes_the_turn():
     assert stopped.stopped() == stopped
 
 
-def test_a_version_from_before_the_stop_counts_as_stopped():
-    """A stopped answer's last words may arrive after the stop, and must not open the turn again."""
-    from dataclasses import replace
-
-    open_one = conversation(("a",))
-    late = open_one.with_last(replace(open_one.last, state="answering", answer="half a word"))
-    open_one.stopped()
-    assert not late.is_open
-    assert late.settled().last.state == "stopped"
-    assert late.settled().last.answer == "half a word"
-    assert conversation(("a",)).is_open
-
-
 def test_asking_again_forgets_the_answer_and_keeps_the_question_and_its_picture():
     from dataclasses import replace
 

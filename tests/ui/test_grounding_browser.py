@@ -101,6 +101,34 @@ def violations(tab):
     return [(violation["id"], [node["target"] for node in violation["nodes"]]) for violation in grave]
 
 
+def test_what_a_stopped_run_found_is_chosen_and_taken_away_like_all_else(visit, tmp_path):
+    tab = visit()
+    give(tab, write(tmp_path, "park.png", file_of(scene())))
+    find(tab, "very " * 300)
+    expect(tab.locator("#ground-text")).to_contain_text("very very", timeout=15_000)
+    tab.locator("#ground-stop").click()
+    expect(tab.locator("#ground-line")).to_have_text("Stopped. · nothing found so far")
+    expect(tab.locator("#ground-as-boxes")).to_be_disabled()
+    find(tab, f"the dog; {'very ' * 300}")
+    expect(tab.locator("#ground-text")).to_contain_text("very very", timeout=15_000)
+    expect(tab.locator("#ground-text [data-only]")).to_have_count(0)
+    tab.locator("#ground-stop").click()
+    expect(tab.locator("#ground-line")).to_have_text("Stopped.")
+    word = tab.locator("#ground-text [data-only]")
+    expect(word).to_have_text("dog")
+    word.click()
+    expect(word).to_have_attribute("aria-pressed", "true")
+    expect(tab.locator("#ground-drawn img")).to_be_visible()
+    tab.wait_for_timeout(500)  # for all that was on its way
+    expect(word).to_have_attribute("aria-pressed", "true")
+    for name in ("drawn", "boxes", "coco", "yolo"):
+        expect(tab.locator(f"#ground-as-{name}")).to_be_enabled()
+    with tab.expect_download() as download:
+        tab.locator("#ground-as-boxes").click()
+    assert [one["label"] for one in json.loads(download.value.path().read_text())] == ["the dog"]
+    assert violations(tab) == []
+
+
 def test_several_phrases_then_one_word_alone_then_a_row_as_the_region_then_asked_about(visit, tmp_path):
     tab = visit()
     give(tab, write(tmp_path, "my park.png", file_of(scene())))

@@ -118,6 +118,66 @@ def test_too_many_phrases_and_no_picture_are_refused(make, path):
         last(looking.ground(context, None, "dog"))
 
 
+def stopped_at(context, path, phrase, is_reached):
+    """What a run leaves that is stopped at the first step of which this is true."""
+    with closing(looking.ground(context, path, phrase)) as steps:
+        return looking.stopped(context, next(step for step in steps if is_reached(step)), path)
+
+
+def test_a_stopped_run_leaves_what_it_found_as_if_it_had_ended(make, path):
+    context = make(token_s=0.02)
+    left = stopped_at(context, path, f"the dog; {'very ' * 200}", lambda step: len(step.parts) == 2)
+    assert [region.label for region in left.regions] == ["the dog"]
+    assert rgb(COLOURS[0]) in colours_of(left.drawn)
+    view = results.view(SAY, left)
+    assert "data-only='w0'" in view.text
+    assert "data-only='r0'" in view.table
+    assert json.loads(view.parsed)[0]["box"] == [32, 40, 96, 80]
+    assert "Not found" not in view.text  # of a phrase that was not looked for to the end
+    assert all(results.files(context, left, path).files)
+    assert line_of(SAY, left.remark) == "Stopped."
+    assert results.chosen(context, Kept(left, path), "w0")[0] == left.drawn
+
+
+def test_a_box_that_was_found_in_half_an_answer_is_drawn(make, path):
+    context = make(token_s=0.02, box="1,2,3,4")
+    left = stopped_at(context, path, f"{'very ' * 5} big", lambda step: bool(step.regions))
+    assert left.drawn is not None
+    assert results.files(context, left, path).boxes
+
+
+def test_a_run_that_was_stopped_before_it_found_anything_says_so_and_leaves_no_files(make, path):
+    context = make(token_s=0.02)
+    left = stopped_at(context, path, "very " * 200, lambda step: bool(step.text))
+    assert left.regions == ()
+    assert left.drawn is None
+    assert line_of(SAY, left.remark) == "Stopped. · nothing found so far"
+    assert results.files(context, left, path).files == [None] * 4
+    assert "very" in results.view(SAY, left).text
+
+
+def test_a_picture_that_is_gone_is_no_hindrance_to_stopping(make, path):
+    context = make(token_s=0.02)
+    with closing(looking.ground(context, path, "the dog")) as steps:
+        found = next(step for step in steps if step.regions)
+    Path(path).unlink()
+    assert looking.stopped(context, found, path).regions == found.regions
+
+
+def test_a_region_is_called_by_the_words_so_far_when_they_are_stopped(make, path):
+    context = make(token_s=0.02)
+    with closing(looking.describe(context, path, (32, 40, 96, 80))) as steps:
+        left = looking.stopped(context, next(step for step in steps if "What" in step.text), path)
+    (region,) = left.regions
+    assert region.box == Box(32, 40, 96, 80)
+    assert region.label.startswith("You asked: What")
+    assert line_of(SAY, left.remark) == "Stopped."
+    with closing(looking.describe(context, path, (32, 40, 96, 80))) as steps:
+        begun = next(steps)
+    left = looking.stopped(context, begun, path)
+    assert (left.regions, left.drawn, line_of(SAY, left.remark)) == ((), begun.drawn, "Stopped.")
+
+
 def test_every_instance_is_asked_for_in_the_familys_words(make, path):
     context = make()
     both = replace(context.prompts["grounding"], ground_all="Where are all {phrase}?")

@@ -78,18 +78,6 @@ def test_a_stop_that_comes_when_all_is_written_is_no_failure(at_work):
     assert not stops.takes_report()
 
 
-def test_a_clear_is_a_stop_after_which_nothing_is_kept(at_work):
-    stops = Stops()
-    stops.asked()
-    run, _ = at_work(stops)
-    stops.cleared()
-    assert (run.is_current, run.was_stopped, stops.phase) == (False, True, "cleared")
-    assert stops.takes_report()
-    stops.asked()
-    assert not run.was_stopped  # the new question's page is not cleared again
-    assert not stops.takes_report()
-
-
 def test_a_run_that_was_stopped_before_gradio_knew_of_it_does_not_begin_and_is_owed_nothing():
     stops = Stops()
     stops.asked()

@@ -22,7 +22,7 @@ from demo.grounding import dialects
 from demo.grounding.draw import draw
 from demo.grounding.pictures import located
 from demo.history import pictures_of, recent
-from demo.types import GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
+from demo.types import Box, GenerateRequest, Message, Picture, Region, Role, Sampling, Size, Usage
 from demo.ui.context import UiContext
 from demo.ui.notes import Note, Remark, counted, note, told
 from demo.ui.thinking import Thinker, Thought
@@ -53,6 +53,7 @@ class Answer:
 
     state: AnswerState = "waiting"
     text: str = ""  # without the reasoning before it
+    own: str | None = None  # the model's words alone, where others are around them in the text
     thought: Thought | None = None  # where the model thinks aloud
     regions: tuple[Region, ...] = ()
     drawn: str | None = None
@@ -62,6 +63,7 @@ class Answer:
     sizes: tuple[Size, ...] = ()  # of all pictures of the conversation, which the regions' indices count
     dialect: str | None = None  # of the boxes in the text
     parts: tuple[Part, ...] = ()  # where phrases were looked for; text and regions are those of all of them
+    about: Box | None = None  # the region that was asked about
 
 
 def answering(

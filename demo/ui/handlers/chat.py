@@ -36,7 +36,6 @@ def accept(context: UiContext, draft: Draft, conversation: Conversation, *, at: 
 
     ``at`` is the index of an earlier question that it replaces; what follows that is dropped.
     """
-    conversation = conversation.settled()
     if conversation.is_open:
         raise InvalidInput("The last answer is still being written", remedy="Wait for it, or press Stop.")
     question = checked_question(context, draft.text)
@@ -97,8 +96,6 @@ def answer(
     left_out = _left_out(context, conversation, turn)
     with closing(shown(_steps(context, conversation, controls, system))) as steps:
         for step in steps:
-            if turn.halt.is_set():
-                return
             turn = _merged(turn, step, left_out)
             yield conversation.with_last(turn)
 
@@ -124,7 +121,7 @@ def refused(conversation: Conversation) -> tuple[Conversation, Draft | None, int
 def question_at(conversation: Conversation, index: float | None) -> Turn | None:
     """The turn of this index, which a client says, if it can be edited now."""
     is_index = isinstance(index, int | float) and index in range(len(conversation.turns))
-    return None if not is_index or conversation.settled().is_open else conversation.turns[int(index or 0)]
+    return None if not is_index or conversation.is_open else conversation.turns[int(index or 0)]
 
 
 def draft_of(turn: Turn) -> Draft:

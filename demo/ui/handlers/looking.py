@@ -11,12 +11,12 @@ import math
 import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
 from demo.captioning.captioner import Wishes
-from demo.errors import ConfigError, InvalidInput
+from demo.errors import ConfigError, DemoError, InvalidInput
 from demo.grounding import dialects
 from demo.grounding.draw import draw
 from demo.grounding.geometry import clip, iou, ordered
@@ -29,7 +29,7 @@ from demo.ui.handlers.answering import Answer, Part, answering
 from demo.ui.handlers.chat import checked_question
 from demo.ui.handlers.sampling import Controls, sampling_of
 from demo.ui.handlers.wishes import caption_prompts, wishes_of
-from demo.ui.notes import Remark, note
+from demo.ui.notes import STOPPED, Remark, note
 
 MAX_PHRASES = 12  # of one run
 MAX_NAME = 80  # characters of a label
@@ -84,7 +84,7 @@ def describe(
                 regions = _called(answer, box)
                 drawn = _drawn(context, opened, regions) if regions else drawn
                 answer = replace(answer, regions=regions)
-            yield replace(answer, drawn=drawn)
+            yield replace(answer, drawn=drawn, about=box)
 
 
 def region_of(corners: Sequence[object], size: Size) -> Box:
@@ -116,13 +116,25 @@ def caption(
             yield _between(wishes, answer)
 
 
+def stopped(context: UiContext, answer: Answer, picture: str) -> Answer:
+    """What a run leaves that was stopped there: its words and the boxes found so far, drawn."""
+    regions = _called(answer, answer.about) if answer.about else answer.regions
+    drawn, remark = answer.drawn, STOPPED
+    if regions:
+        with suppress(DemoError):  # the picture may be gone by now
+            drawn = _drawn(context, context.store.open(picture), regions)
+    elif answer.parts:
+        remark = (*STOPPED, note("ground.none_yet"))
+    return replace(answer, state="stopped", regions=regions, drawn=drawn, remark=remark)
+
+
 def _between(wishes: Wishes, answer: Answer) -> Answer:
     """The answer after the prefix and, once it is whole, before the suffix; boxes without words are left alone."""
     if not plain(answer.text, answer.regions).strip():
         return answer
     suffix = wishes.suffix if answer.state == "done" else ""
     moved = tuple(_moved(region, len(wishes.prefix)) for region in answer.regions)
-    return replace(answer, text=wishes.prefix + answer.text + suffix, regions=moved)
+    return replace(answer, text=wishes.prefix + answer.text + suffix, own=answer.text, regions=moved)
 
 
 def _found(

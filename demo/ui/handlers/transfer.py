@@ -6,7 +6,6 @@ opened like uploads, in the store's own folder. No gradio, no look.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.chat import adopted, checked_question
 from demo.ui.language import Texts
-from demo.ui.notes import line_of, note
+from demo.ui.notes import STOPPED, line_of, note
 from demo.ui.pictures import StoredPicture
 from demo.ui.transfer import Saved, SavedTurn, from_json, to_json, to_markdown
 
@@ -61,11 +60,11 @@ def still_writing() -> InvalidInput:
 
 
 def _closed(conversation: Conversation) -> Conversation:
-    if conversation.settled().is_open:
+    if conversation.is_open:
         raise still_writing()
     if not conversation.turns:
         raise InvalidInput("There is nothing to save", remedy="Ask something first.")
-    return conversation.settled()
+    return conversation
 
 
 def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
@@ -83,7 +82,7 @@ def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
 
 
 def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:
-    files = tuple(_kept(context, data) for data in turn.files)
+    files = tuple(context.store.keep(data, "opened") for data in turn.files)  # as if they had been uploaded
     drawn = tuple(context.store.save(to_pil(open_picture(data))) for data in turn.drawn)
     is_known = turn.dialect in dialects.names()
     return Turn(
@@ -96,23 +95,12 @@ def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:
         drawn=drawn[0] if drawn and is_known else None,
         also_drawn=drawn[1:] if is_known else (),
         dialect=turn.dialect if is_known else None,
-        remark=(note("answer.stopped"),) if turn.state == "stopped" else (note("chat.opened"),),
+        remark=STOPPED if turn.state == "stopped" else (note("chat.opened"),),
     )
 
 
 def _adopted(context: UiContext, files: tuple[str, ...]) -> tuple[StoredPicture, ...]:
     return tuple(adopted(context, path) for path in files)
-
-
-def _kept(context: UiContext, data: bytes) -> str:
-    """A file of a conversation as if it had been uploaded, under the name of its content."""
-    target = context.store.folder / "opened" / hashlib.sha256(data).hexdigest()
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        part.write_bytes(data)
-        part.replace(target)
-    return str(target)
 
 
 def _read(context: UiContext, path: str) -> bytes:

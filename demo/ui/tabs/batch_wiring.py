@@ -11,7 +11,7 @@ import gradio as gr
 from demo.ui.context import UiContext, Waiting
 from demo.ui.tabs.batch import BatchPart, layout
 from demo.ui.tabs.batch_events import Events
-from demo.ui.widgets import SamplingControls, model_event, quick_event
+from demo.ui.widgets import SamplingControls, answer_event, quick_event
 
 # Each tab of a browser has its own; it may be forbidden, and then nothing is found again.
 _TOKEN_JS = """(token, ...rest) => {
@@ -39,7 +39,7 @@ def restore_on_load(page: gr.Blocks, part: BatchPart, events: Events) -> None:
 
 
 def _wire(part: BatchPart, events: Events, context: UiContext, sampling: SamplingControls) -> None:
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    model = answer_event(context)
     known = [part.viewer, part.turn]
     moved = [part.turn, part.follow, *part.outputs]
     asked = [*known, part.format, part.files, *part.wishes.inputs, *sampling.inputs]

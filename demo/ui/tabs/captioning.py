@@ -64,7 +64,6 @@ def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
         inputs=[tab.picture, *tab.wishes.inputs, *tab.sampling.inputs],
         result=tab.result,
         switch=tab.switch,
-        nothing_found="",
     )
     for button, example in zip(tab.examples, examples, strict=True):
         button.click(_filler(context, example), None, [tab.picture, tab.wishes.style], **quick_event())

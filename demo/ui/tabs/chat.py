@@ -10,11 +10,13 @@ from typing import Any
 
 import gradio as gr
 
+from demo.ui.ahead import HeadStart
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers.chat import Draft
 from demo.ui.labels import block, label
+from demo.ui.record import Record
 from demo.ui.stops import Stops
 from demo.ui.tasks import Task, tasks_for
 from demo.ui.widgets import SamplingControls, example_buttons, guarded, message_input, sampling_controls
@@ -24,12 +26,21 @@ QUEUE_S = 1.0  # how often somebody who waits is told how many come before
 
 @dataclass(slots=True)
 class Visitor:
-    """What the server remembers of one tab besides its conversation. Changed in place by that tab's events."""
+    """What the server remembers of one tab. Changed in place by that tab's events."""
 
-    stops: Stops = field(default_factory=Stops)
+    record: Record[Conversation] = field(default_factory=lambda: Record(Conversation()))
     token: str = ""  # under which the conversation is found after a reload
     editing: int | None = None  # the index of the question whose new version is in the box
     set_aside: Draft = field(default_factory=Draft)  # what was in the box before
+    begun: HeadStart[Conversation] | None = None  # the answer to what was asked last, until its page comes for it
+
+    @property
+    def stops(self) -> Stops:
+        return self.record.stops
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.record.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,6 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class ChatTab:
-    conversation: gr.State
     visitor: gr.State
     chatbot: gr.Chatbot
     ahead: gr.HTML  # how many come before, while a question waits in the queue
@@ -75,9 +85,15 @@ class ChatTab:
 
     @property
     def outputs(self) -> list[Any]:
-        """In the order of `demo.ui.tabs.chat_events.Events.view`."""
+        """Of an event after which all may look different."""
         buttons = [self.actions.retry, self.actions.undo, self.actions.copy, self.actions.keep]
-        return [self.conversation, self.chatbot, self.box, self.notice, self.waits, self.ahead, *buttons]
+        return [*self.growing, self.box, self.notice, self.waits, self.ahead, *buttons]
+
+    @property
+    def growing(self) -> list[Any]:
+        """What changes while an answer is written. gradio makes each output anew at each step, also one that is
+        skipped; for all of them that is most of what a step costs the server."""
+        return [self.visitor, self.chatbot]
 
 
 def layout(context: UiContext) -> ChatTab:
@@ -96,7 +112,6 @@ def layout(context: UiContext) -> ChatTab:
         camera = _camera()
         files = _files()
     return ChatTab(
-        conversation=gr.State(Conversation(), time_to_live=6 * 3600),
         visitor=gr.State(Visitor()),
         chatbot=chatbot,
         ahead=ahead,

@@ -1,7 +1,8 @@
 """What happens on the chat tab: its events, and the views that they make.
 
 Owns the order of events and what is shown after each. What happens to a conversation is decided in
-`demo.ui.handlers.chat`; every version of it that is shown is put on the shelf, where a reloaded page finds it.
+`demo.ui.handlers.chat`; each event puts it into the visitor's record, and what is there is shown, kept on the shelf for
+a reloaded page, and asked about.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gradio as gr
 
 from demo.errors import DemoError
 from demo.ui import markup
+from demo.ui.ahead import HeadStarts
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation
 from demo.ui.handlers import chat as handlers
@@ -40,130 +42,148 @@ def value_of(draft: Draft) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """gradio's events of the tab. Those that return a view have `ChatTab.outputs`."""
+    """gradio's events of the tab. Those that return a view have `ChatTab.outputs`, an answer has `ChatTab.growing`."""
 
     context: UiContext
     tab: ChatTab
     line: Line
     shelf: Shelf
+    starts: HeadStarts
 
     # --- those that ask the model
 
-    def send(
-        self, request: gr.Request, box: Box, conversation: Conversation, visitor: Visitor, count: float
-    ) -> list[Any]:
+    def send(self, request: gr.Request, box: Box, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
         say = self.context.languages.of(request)
         try:
-            accepted = handlers.accept(self.context, draft_in(box), conversation, at=visitor.editing)
+            accepted = handlers.accept(self.context, draft_in(box), visitor.conversation, at=visitor.editing)
         except DemoError as error:
-            return [*self._view(say, visitor, conversation, notice=say.told(str(error))), count]
-        return [*self._asked(say, visitor, accepted, Draft()), count + 1]
+            return [*self._view(say, visitor, notice=say.told(str(error))), count]
+        self._asked(visitor, accepted, asked)
+        return [*self._view(say, visitor, Draft()), count + 1]
 
-    def retry(self, request: gr.Request, conversation: Conversation, visitor: Visitor, count: float) -> list[Any]:
+    def retry(self, request: gr.Request, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
+        self._asked(visitor, visitor.conversation.asked_again(), asked)
+        return [*self._view(self.context.languages.of(request), visitor), count + 1]
+
+    def answer(self, request: gr.Request, visitor: Visitor, *asked: Any) -> Generator[list[Any], None, None]:
+        """An answer as it grows, as long as it is wanted."""
         say = self.context.languages.of(request)
-        return [*self._asked(say, visitor, conversation.asked_again()), count + 1]
+        with visitor.stops.run() as run:
+            with closing(self._steps(visitor, asked)) as steps:
+                for conversation in steps if run.may_begin else ():
+                    if not visitor.record.grown(run, conversation):
+                        break
+                    yield self._grown(say, visitor)
+            if run.was_stopped:  # what was on its way then may have come after the stop's own view
+                yield self._grown(say, visitor)
 
-    def answer(
-        self, request: gr.Request, conversation: Conversation, visitor: Visitor, system: str | None, *controls: Any
-    ) -> Generator[list[Any], None, None]:
-        """An answer's views as long as it is wanted: full ones where the buttons change, else only what grows."""
-        say = self.context.languages.of(request)
-        steps = handlers.answer(self.context, conversation, controls, system)
-        shown = Conversation()
-        with closing(steps), visitor.stops.run() as run:
-            for conversation in steps if run.may_begin else ():
-                if not run.is_current:
-                    break
-                is_same = conversation.is_open == shown.is_open
-                yield (self._grown if is_same else self._view)(say, visitor, conversation)
-                shown = conversation
-            if run.was_stopped:  # a view that was on its way then may have come after the stop's own
-                yield self._at_rest(say, visitor, shown)
+    def rest(self, request: gr.Request, visitor: Visitor) -> list[Any]:
+        """The answer is written."""
+        return self._view(self.context.languages.of(request), visitor)
 
-    def give_back(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
+    def give_back(self, request: gr.Request, visitor: Visitor) -> list[Any]:
         """gradio did not run the answer, or ended it."""
         say = self.context.languages.of(request)
         if visitor.stops.takes_report():
-            is_open = visitor.stops.is_open
-            return self._skipped() if is_open else self._at_rest(say, visitor, conversation)
+            if visitor.stops.phase == "running":  # its own views follow
+                return self._skipped()
+            return self._view(say, visitor)
         notice = not_taken(say, self.context, self.line(), self.line.wait_s(0))
-        if not conversation.is_open:
-            return self._view(say, visitor, conversation, notice=notice)
-        kept, draft, visitor.editing = handlers.refused(conversation)
-        return self._view(say, visitor, kept, draft, notice)
+        if not visitor.conversation.is_open:
+            return self._view(say, visitor, notice=notice)
+        visitor.record.value, draft, visitor.editing = handlers.refused(visitor.conversation)
+        return self._view(say, visitor, draft, notice)
 
-    def ahead(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> str:
-        """How many come before, for somebody who waits in gradio's queue."""
-        say = self.context.languages.of(request)
-        place = self.line.ahead(request.session_hash) if visitor.stops.phase == "asked" else None
-        if place is None or not conversation.is_open:
-            return ""
-        return markup.line(say("chat.next") if place == 0 else say.counted("chat.ahead", place), "remark")
+    def ahead(self, request: gr.Request, visitor: Visitor) -> list[Any]:
+        """How many come before, for somebody who waits in gradio's queue; asked for no more by who does not."""
+        say, is_waiting = self.context.languages.of(request), visitor.stops.phase == "asked"
+        place = self.line.ahead(request.session_hash) if is_waiting and visitor.conversation.is_open else None
+        if place is None:
+            return ["", gr.Timer(active=is_waiting)]
+        words = say("chat.next") if place == 0 else say.counted("chat.ahead", place)
+        return [markup.line(words, "remark"), gr.skip()]
 
     # --- those that do not
 
-    def stop(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
-        visitor.stops.stopped()
-        return self._view(self.context.languages.of(request), visitor, conversation.stopped())
+    def stop(self, request: gr.Request, visitor: Visitor) -> list[Any]:
+        visitor.record.stopped(Conversation.stopped)
+        return self._view(self.context.languages.of(request), visitor)
 
-    def undo(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
+    def undo(self, request: gr.Request, visitor: Visitor) -> list[Any]:
         visitor.editing = None
-        kept, draft = handlers.undo(conversation)
-        return self._view(self.context.languages.of(request), visitor, kept, draft)
+        visitor.record.value, draft = handlers.undo(visitor.conversation)
+        return self._view(self.context.languages.of(request), visitor, draft)
 
     def clear(self, request: gr.Request, visitor: Visitor) -> list[Any]:
         """The box is left alone: what is in it may have been added since."""
-        visitor.stops.cleared()
+        visitor.record.stopped(lambda _: Conversation())
         visitor.editing = None
-        return self._view(self.context.languages.of(request), visitor, Conversation())
+        return self._view(self.context.languages.of(request), visitor)
 
-    def edit(
-        self, request: gr.Request, index: float | None, box: Box, conversation: Conversation, visitor: Visitor
-    ) -> list[Any]:
+    def edit(self, request: gr.Request, index: float | None, box: Box, visitor: Visitor) -> list[Any]:
         """Put an earlier question into the box, where sending it begins anew from there."""
-        turn = handlers.question_at(conversation, index)
+        turn = handlers.question_at(visitor.conversation, index)
         if turn is None or index is None:
             return self._skipped()
         if visitor.editing is None:
             visitor.set_aside = draft_in(box)
         visitor.editing = int(index)
-        return self._view(self.context.languages.of(request), visitor, conversation, handlers.draft_of(turn))
+        return self._view(self.context.languages.of(request), visitor, handlers.draft_of(turn))
 
-    def keep(self, request: gr.Request, conversation: Conversation, visitor: Visitor) -> list[Any]:
+    def keep(self, request: gr.Request, visitor: Visitor) -> list[Any]:
         """No editing after all."""
         visitor.editing = None
-        return self._view(self.context.languages.of(request), visitor, conversation, visitor.set_aside)
+        return self._view(self.context.languages.of(request), visitor, visitor.set_aside)
 
-    def restore(
-        self, request: gr.Request, token: str | None, conversation: Conversation, visitor: Visitor
-    ) -> list[Any]:
+    def restore(self, request: gr.Request, token: str | None, visitor: Visitor) -> list[Any]:
         """What the tab showed before it was reloaded; ``token`` is what its storage holds, or anything else."""
         visitor.token, found = self.shelf.take((token or "")[:100])
-        if visitor.stops.number or conversation.turns or not found.turns:  # asked already, or nothing to show
-            self.shelf.keep(visitor.token, conversation)
-            return [*self._skipped(), visitor.token]
-        return [*self._view(self.context.languages.of(request), visitor, found), visitor.token]
+        with visitor.stops.lock:
+            if visitor.stops.number or visitor.conversation.turns or not found.turns:  # asked already, or nothing there
+                self.shelf.keep(visitor.token, visitor.conversation)
+                return [*self._skipped(), visitor.token]
+            visitor.record.value = found
+        return [*self._view(self.context.languages.of(request), visitor), visitor.token]
 
     def show(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
         """A conversation that was opened from a file."""
         visitor.editing = None
-        return self._view(say, visitor, conversation)
+        visitor.record.value = conversation
+        return self._view(say, visitor)
+
+    # --- what they share
+
+    def _asked(self, visitor: Visitor, conversation: Conversation, asked: tuple[Any, ...]) -> None:
+        """The answer is begun where a place is free, so that the model does not wait for the page to come for it."""
+        visitor.record.asked(conversation)
+        visitor.editing = None
+        stops, number = visitor.stops, visitor.stops.number
+        visitor.begun = self.starts.begin(
+            self._answered(conversation, asked),
+            lambda: stops.is_open and stops.number == number,
+            free=lambda: self.line.free(self.context.engine.capacity),
+        )
+
+    def _steps(self, visitor: Visitor, asked: tuple[Any, ...]) -> Generator[Conversation, None, None]:
+        """Those that were begun, or else new ones."""
+        begun, visitor.begun = visitor.begun, None
+        return (begun and begun.take()) or self._answered(visitor.conversation, asked)
+
+    def _answered(self, conversation: Conversation, asked: tuple[Any, ...]) -> Generator[Conversation, None, None]:
+        """``asked`` is the system prompt and the sampling controls."""
+        system, *controls = asked
+        return handlers.answer(self.context, conversation, controls, system)
 
     # --- views
 
-    def _asked(self, say: Texts, visitor: Visitor, conversation: Conversation, draft: Draft | None = None) -> list[Any]:
-        visitor.stops.asked()
-        visitor.editing = None
-        return self._view(say, visitor, conversation, draft, is_waiting=True)
+    def _kept(self, visitor: Visitor) -> Conversation:
+        """What is in the record now, and on the shelf, whatever a view was to be made of."""
+        with visitor.stops.lock:
+            self.shelf.keep(visitor.token, visitor.conversation)
+            return visitor.conversation
 
-    def _at_rest(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
-        """After a stop: what was written; after a clear nothing, though a last view of it may have come late."""
-        is_cleared = visitor.stops.phase == "cleared"
-        return self._view(say, visitor, Conversation() if is_cleared else conversation.settled())
-
-    def _grown(self, say: Texts, visitor: Visitor, conversation: Conversation) -> list[Any]:
-        self.shelf.keep(visitor.token, conversation)
-        return [conversation, messages(say, conversation), *self._skipped()[2:]]
+    def _grown(self, say: Texts, visitor: Visitor) -> list[Any]:
+        return [visitor, messages(say, self._kept(visitor))]
 
     def _skipped(self) -> list[Any]:
         return [gr.skip()] * len(self.tab.outputs)
@@ -172,14 +192,11 @@ class Events:
         self,
         say: Texts,
         visitor: Visitor,
-        conversation: Conversation,
         draft: Draft | None = None,
         notice: str = "",
-        *,
-        is_waiting: bool = False,
     ) -> list[Any]:
         """Values for `ChatTab.outputs`; without a draft the box keeps what is in it."""
-        self.shelf.keep(visitor.token, conversation)
+        conversation = self._kept(visitor)
         is_open, editing = conversation.is_open, visitor.editing
         value = {} if draft is None else {"value": value_of(draft)}
         ready = gr.update(interactive=bool(conversation.turns) and not is_open)
@@ -187,11 +204,11 @@ class Events:
         if not notice and editing is not None:
             said = markup.line(say("chat.editing", number=editing + 1), "remark")
         return [
-            conversation,
+            visitor,
             messages(say, conversation),
             gr.update(submit_btn=not is_open, stop_btn=is_open, **value),
             said,
-            gr.Timer(active=is_waiting),
+            gr.Timer(active=visitor.stops.phase == "asked" and visitor.begun is None),
             "",
             ready,
             ready,

@@ -13,8 +13,8 @@ import gradio as gr
 
 from demo.errors import DemoError
 from demo.ui import markup
+from demo.ui.ahead import HeadStarts
 from demo.ui.context import UiContext
-from demo.ui.conversation import Conversation
 from demo.ui.examples import Example
 from demo.ui.handlers import transfer
 from demo.ui.line import Line
@@ -22,7 +22,7 @@ from demo.ui.shelf import Shelf
 from demo.ui.tabs.chat import ChatTab, Visitor, layout
 from demo.ui.tabs.chat_events import Box, Events, draft_in
 from demo.ui.tasks import SLOT, Task
-from demo.ui.widgets import model_event, quick_event
+from demo.ui.widgets import answer_event, quick_event
 
 _COPY_JS = """() => {
   const parts = [...document.querySelectorAll('#conversation .bot .message-content')];
@@ -53,7 +53,7 @@ _DOWNLOAD_JS = """file => {
 
 def build(context: UiContext, line: Line) -> tuple[ChatTab, Events]:
     tab = layout(context)
-    events = Events(context, tab, line, Shelf())
+    events = Events(context, tab, line, Shelf(), HeadStarts())
     _wire_asking(tab, events, context)
     _wire_rest(tab, events)
     _wire_box(tab, context)
@@ -63,33 +63,31 @@ def build(context: UiContext, line: Line) -> tuple[ChatTab, Events]:
 
 def restore_on_load(page: gr.Blocks, tab: ChatTab, events: Events) -> None:
     """A reloaded tab of the browser shows its conversation again."""
-    inputs = [tab.token, tab.conversation, tab.visitor]
+    inputs = [tab.token, tab.visitor]
     loaded = page.load(events.restore, inputs, [*tab.outputs, tab.token], js=_TOKEN_JS, **quick_event())
     loaded.then(None, tab.token, None, js=_KEEP_TOKEN_JS)
 
 
 def _wire_asking(tab: ChatTab, events: Events, context: UiContext) -> None:
-    known = [tab.conversation, tab.visitor]
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
-    asked = [*tab.outputs, tab.accepted]
-    tab.box.submit(events.send, [tab.box, *known, tab.accepted], asked, **quick_event())
-    tab.actions.retry.click(events.retry, [*known, tab.accepted], asked, **quick_event())
+    asked, outputs = [tab.system, *tab.sampling.inputs], [*tab.outputs, tab.accepted]
+    tab.box.submit(events.send, [tab.box, tab.visitor, tab.accepted, *asked], outputs, **quick_event())
+    tab.actions.retry.click(events.retry, [tab.visitor, tab.accepted, *asked], outputs, **quick_event())
     # One event for both: gradio cancels several one after the other, and would meet what was asked for meanwhile.
-    inputs = [*known, tab.system, *tab.sampling.inputs]
-    running = tab.accepted.change(events.answer, inputs, tab.outputs, trigger_mode="multiple", **model)
-    running.failure(events.give_back, known, tab.outputs, **quick_event())
-    tab.box.stop(events.stop, known, tab.outputs, cancels=[running], **quick_event())
+    model = {**answer_event(context), "trigger_mode": "multiple"}
+    running = tab.accepted.change(events.answer, [tab.visitor, *asked], tab.growing, **model)
+    running.success(events.rest, tab.visitor, tab.outputs, **quick_event())
+    running.failure(events.give_back, tab.visitor, tab.outputs, **quick_event())
+    tab.box.stop(events.stop, tab.visitor, tab.outputs, cancels=[running], **quick_event())
     for clears in (tab.actions.clear.click, tab.chatbot.clear):
         clears(events.clear, tab.visitor, tab.outputs, cancels=[running], **quick_event())
-    tab.waits.tick(events.ahead, known, tab.ahead, **quick_event())
+    tab.waits.tick(events.ahead, tab.visitor, [tab.ahead, tab.waits], **quick_event())
 
 
 def _wire_rest(tab: ChatTab, events: Events) -> None:
-    known = [tab.conversation, tab.visitor]
-    tab.actions.undo.click(events.undo, known, tab.outputs, **quick_event())
-    tab.actions.keep.click(events.keep, known, tab.outputs, **quick_event())
+    tab.actions.undo.click(events.undo, tab.visitor, tab.outputs, **quick_event())
+    tab.actions.keep.click(events.keep, tab.visitor, tab.outputs, **quick_event())
     to_box = _TO_BOX_JS % (SLOT, len(SLOT))
-    edited = tab.edit.click(events.edit, [tab.edited, tab.box, *known], tab.outputs, js=_EDIT_JS, **quick_event())
+    edited = tab.edit.click(events.edit, [tab.edited, tab.box, tab.visitor], tab.outputs, js=_EDIT_JS, **quick_event())
     edited.then(None, None, None, js=to_box)
     tab.actions.copy.click(None, None, None, js=_COPY_JS)
 
@@ -121,23 +119,23 @@ def _with_picture(box: Box, picture: str | None) -> list[Any]:
 
 
 def _wire_files(tab: ChatTab, events: Events, context: UiContext) -> None:
-    def save_json(request: gr.Request, conversation: Conversation, system: str | None) -> list[Any]:
-        return save(transfer.saved_json, request, conversation, system)
+    def save_json(request: gr.Request, visitor: Visitor, system: str | None) -> list[Any]:
+        return save(transfer.saved_json, request, visitor, system)
 
-    def save_markdown(request: gr.Request, conversation: Conversation, system: str | None) -> list[Any]:
-        return save(transfer.saved_markdown, request, conversation, system)
+    def save_markdown(request: gr.Request, visitor: Visitor, system: str | None) -> list[Any]:
+        return save(transfer.saved_markdown, request, visitor, system)
 
-    def save(make: Any, request: gr.Request, conversation: Conversation, system: str | None) -> list[Any]:
+    def save(make: Any, request: gr.Request, visitor: Visitor, system: str | None) -> list[Any]:
         say = context.languages.of(request)
         try:
-            return [make(context, say, conversation, system), ""]
+            return [make(context, say, visitor.conversation, system), ""]
         except DemoError as error:
             return [None, markup.line(say.told(str(error)), "error")]
 
-    def open_(request: gr.Request, path: str | None, conversation: Conversation, visitor: Visitor) -> list[Any]:
+    def open_(request: gr.Request, path: str | None, visitor: Visitor) -> list[Any]:
         say = context.languages.of(request)
         try:
-            if conversation.settled().is_open:
+            if visitor.conversation.is_open:
                 raise transfer.still_writing()
             found, system = transfer.opened(context, path)
         except DemoError as error:
@@ -146,7 +144,7 @@ def _wire_files(tab: ChatTab, events: Events, context: UiContext) -> None:
 
     files = tab.files
     for button, make in ((files.json, save_json), (files.markdown, save_markdown)):
-        saved = button.click(make, [tab.conversation, tab.system], [files.made, files.line], **quick_event())
+        saved = button.click(make, [tab.visitor, tab.system], [files.made, files.line], **quick_event())
         saved.then(None, files.made, None, js=_DOWNLOAD_JS)
     opened = [*tab.outputs, tab.system, files.line]
-    files.open.upload(open_, [files.open, tab.conversation, tab.visitor], opened, **quick_event())
+    files.open.upload(open_, [files.open, tab.visitor], opened, **quick_event())

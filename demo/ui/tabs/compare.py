@@ -29,7 +29,7 @@ from demo.ui.tabs.chat import system_prompt
 from demo.ui.thinking import pending
 from demo.ui.widgets import (
     SamplingControls,
-    model_event,
+    answer_event,
     not_taken,
     picture_input,
     quick_event,
@@ -158,7 +158,7 @@ def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
     started = gr.on(
         [tab.run.click, tab.question.submit], start, tab.both, tab.lines, trigger_mode="multiple", **quick_event()
     )
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    model = answer_event(context)
     runs = []
     for place in PLACES:
         side = tab.sides[place]

@@ -78,7 +78,6 @@ def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
         also=[asking.task, asking.scope, asking.question, *asking.corners],
         result=tab.result,
         switch=tab.switch,
-        nothing_found="",  # said of each phrase by its name
         pick="ground.pick" if context.prompts["grounding"].describe_region else "looking.pick",
     )
     for button, example in zip(tab.examples, examples, strict=True):

@@ -1,31 +1,23 @@
 """What the grounding and captioning tabs have in common: a picture on one side, what was found in it on the other.
 
-Owns the result's parts and the events of a run. What is asked is decided in `demo.ui.handlers.looking`, how an answer
-looks in `demo.ui.results`.
+Owns the result's parts, and which of them triggers what. What the events of a run do is in
+`demo.ui.tabs.looking_events`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from demo.ui import markup, results
 from demo.ui.context import UiContext, Waiting
-from demo.ui.exports import Exports
-from demo.ui.handlers.answering import Answer, shown
 from demo.ui.labels import label
-from demo.ui.language import Texts
-from demo.ui.notes import line_of
+from demo.ui.record import Record
 from demo.ui.results import Kept
-from demo.ui.stops import Stops
-from demo.ui.widgets import model_event, not_taken, quick_event
-
-# from a picture's path, a text, the sampling controls and what else a tab asks for to the steps of an answer
-Ask = Callable[..., Generator[Answer, None, None]]
+from demo.ui.tabs.looking_events import Ask, Events
+from demo.ui.widgets import answer_event, quick_event
 
 # A word or row with a number is pressed, or pressed again: the browser knows which, the server draws what it shows.
 _CHOOSING = """
@@ -51,10 +43,11 @@ class Result:
     raw: gr.Textbox
     parsed: gr.Textbox
     downloads: tuple[gr.DownloadButton, ...]  # as in `Exports`, or none
-    kept: gr.State
+    kept: gr.State  # a `Record` of `Kept`
 
     @property
     def outputs(self) -> list[Any]:
+        """In the order of `demo.ui.tabs.looking_events.Events`."""
         return [self.line, self.text, self.drawn, self.table, self.raw, self.parsed, self.kept, *self.downloads]
 
 
@@ -88,7 +81,7 @@ def result_parts(prefix: str, hint: Any, *, is_staged: bool = False, has_downloa
     words = f"<p class='line hint'>{hint}</p>"
     if is_staged:
         with gr.Column(elem_classes=["stage"]):
-            gr.HTML(words)
+            gr.HTML(words, elem_id=f"{prefix}-hint")
             drawn = _drawn(prefix)
         line = gr.HTML(elem_id=f"{prefix}-line")
         text = gr.HTML(elem_id=f"{prefix}-text", js_on_load=_CHOOSING)
@@ -102,7 +95,7 @@ def result_parts(prefix: str, hint: Any, *, is_staged: bool = False, has_downloa
         table = gr.HTML(elem_id=f"{prefix}-table", js_on_load=_CHOOSING)
         downloads = _downloads(prefix) if has_downloads else ()
         raw, parsed = _own_words(prefix)
-    return Result(line, text, drawn, table, raw, parsed, downloads, gr.State(Kept()))
+    return Result(line, text, drawn, table, raw, parsed, downloads, gr.State(Record(Kept())))
 
 
 def _drawn(prefix: str) -> gr.Image:
@@ -157,83 +150,22 @@ def wire(
     inputs: list[Any],  # picture, text, then the sampling controls
     result: Result,
     switch: Switch,
-    nothing_found: str,
     also: Sequence[Any] = (),
     pick: str = "looking.pick",
 ) -> None:
-    """``nothing_found`` is the key of what is said of an answer without a box, or empty; ``also`` are further inputs;
-    ``pick`` is the key of what pressing a row of the table does.
+    """``also`` are further inputs; ``pick`` is the key of what pressing a row of the table does.
 
     Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened.
     """
-    stops = gr.State(Stops())
+    events = Events(context, waiting, ask, len(inputs), len(result.downloads), 1 + len(switch.others), pick)
     buttons = [result.line, *switch.outputs]
-    num_inputs = len(inputs)
-
-    def start(request: gr.Request, stops: Stops) -> list[Any]:
-        stops.asked()
-        return [markup.line(line_of(context.languages.of(request), Answer().remark), "busy"), *pressed(True)]
-
-    def answers(
-        request: gr.Request, stops: Stops, picture: str | None, text: str | None, *values: Any
-    ) -> Generator[list[Any], None, None]:
-        say = context.languages.of(request)
-        controls, further = values[: num_inputs - 2], values[num_inputs - 2 :]
-        with closing(shown(ask(picture, text, controls, *further))) as steps, stops.run() as run:
-            for answer in steps if run.may_begin else ():
-                if not run.is_current:
-                    break
-                is_open = answer.state in ("waiting", "answering")
-                yield [*_values(context, say, answer, picture, result, nothing_found, pick), *pressed(is_open)]
-            if run.was_stopped:  # what was on its way then may have come after the stop's own
-                line, *after = stopped(say)
-                yield [line, *[gr.skip()] * (len(result.outputs) - 1), *after]
-
-    def stop(request: gr.Request, stops: Stops) -> list[Any]:
-        stops.stopped()
-        return stopped(context.languages.of(request))
-
-    def failed(request: gr.Request, stops: Stops) -> list[Any]:
-        say = context.languages.of(request)
-        if stops.takes_report():
-            return [gr.skip()] * len(buttons) if stops.is_open else stopped(say)
-        return [markup.line(not_taken(say, context, waiting()), "error"), *pressed(False)]
-
-    def stopped(say: Texts) -> list[Any]:
-        return [markup.line(say("answer.stopped"), "remark"), *pressed(False)]
-
-    def pressed(is_running: bool) -> list[Any]:
-        starts = [gr.update(interactive=not is_running)] * (1 + len(switch.others))
-        return [*starts, gr.update(interactive=is_running)]
-
-    started = gr.on(triggers, start, stops, buttons, **quick_event())
-    model = {**model_event(context), "api_visibility": "private", "show_progress": "hidden"}
+    everything = [*result.outputs, *switch.outputs]
+    started = gr.on(triggers, events.start, result.kept, buttons, **quick_event())
     # "multiple", as gradio would skip a run while it still waits to hear of the end of the one that was stopped
-    running = started.success(
-        answers, [stops, *inputs, *also], [*result.outputs, *switch.outputs], trigger_mode="multiple", **model
-    )
-    running.failure(failed, stops, buttons, **quick_event())
-    switch.stop.click(stop, stops, buttons, cancels=[running], **quick_event())
-    _wire_choice(context, result)
-
-
-def _wire_choice(context: UiContext, result: Result) -> None:
-    """A word or row that is pressed shows its boxes alone."""
-    outputs = [result.drawn, *result.downloads[:1]]
-
-    def choose(kept: Kept, event: gr.EventData) -> list[Any]:
-        drawn, copy = results.chosen(context, kept, getattr(event, "only", ""))
-        return [drawn or gr.skip(), gr.skip() if copy is None else copy][: len(outputs)]
-
-    gr.on([result.text.select, result.table.select], choose, result.kept, outputs, **quick_event())
-
-
-def _values(
-    context: UiContext, say: Texts, answer: Answer, picture: str | None, result: Result, nothing_found: str, pick: str
-) -> list[Any]:
-    """For `Result.outputs`."""
-    view = results.view(say, answer, nothing_found, pick)
-    drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
-    exports = results.files(context, answer, picture) if result.downloads else Exports()
-    downloads = [gr.update(value=file, interactive=file is not None) for file in exports.files[: len(result.downloads)]]
-    return [view.line, view.text, drawn, view.table, answer.text, view.parsed, Kept(answer, picture or ""), *downloads]
+    asked = [result.kept, *inputs, *also]
+    model = {**answer_event(context), "trigger_mode": "multiple"}
+    running = started.success(events.answers, asked, everything, **model)
+    running.failure(events.failed, result.kept, everything, **quick_event())
+    switch.stop.click(events.stop, result.kept, everything, cancels=[running], **quick_event())
+    chosen = [result.drawn, *result.downloads[:1]]
+    gr.on([result.text.select, result.table.select], events.choose, result.kept, chosen, **quick_event())

@@ -1,0 +1,326 @@
+"""After a stop the page, the server's record, what a reload finds and what the model is told next are the same.
+
+Whatever of the stopped run comes late, in another order or never.
+"""
+
+import asyncio
+import re
+from dataclasses import replace
+
+import pytest
+from page_kit import file_of, scene, write
+from stage_kit import Tab
+
+from demo.ui.app import build_app
+from demo.ui.handlers import answering
+
+# gradio's queue makes an event loop for its locks and never closes it
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+
+CHAT = "conversation"
+FATES = (
+    "shown before",
+    "shown after",  # it was in the session, and comes to the page after the stop
+    "late",  # it comes to the session after the stop, and then to the page
+    "not shown",  # it comes to the session after the stop, and never to the page
+    "shown never",  # it was in the session before the stop, and never comes to the page
+    "lost",  # gradio drops what the run made
+)
+
+
+class Listening:
+    """An engine, and what it was asked."""
+
+    def __init__(self, engine):
+        self._engine, self.requests = engine, []
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def stream(self, request):
+        self.requests.append(request)
+        return self._engine.stream(request)
+
+
+@pytest.fixture
+def engine_and_page(make, monkeypatch):
+    monkeypatch.setattr(answering, "UPDATE_S", 0.0)  # a view for each word
+    context = make(tokens=5)
+    engine = Listening(context.engine)
+    return engine, build_app(replace(context, engine=engine))
+
+
+def words(messages):
+    """Of the answer to the first question, as it is shown."""
+    texts = [part["text"] for part in messages[1]["content"] if part["type"] == "text"]
+    return re.sub(r"<span class='(remark|pending)[^>]*>.*?</span>|<[^>]+>", "", " ".join(texts)).split()
+
+
+async def asks(tab, question):
+    tab.types("message", {"text": question, "files": []})
+    await tab.does("send", CHAT)
+
+
+async def stops_after(tab, run, num_views, fate, place=CHAT):
+    """The last of so many views has this fate. Returns what the stop shows; None where the run ended before."""
+    for number in range(num_views):
+        if (view := await run.makes()) is None:
+            return None
+        if number < num_views - 1:
+            await view.arrives()
+            view.is_shown()
+    steps = {
+        "shown before": ("arrives", "shown", "stop"),
+        "shown after": ("arrives", "stop", "shown"),
+        "late": ("stop", "arrives", "shown"),
+        "not shown": ("stop", "arrives"),
+        "shown never": ("arrives", "stop"),
+        "lost": ("stop",),
+    }[fate]
+    for step in steps:
+        if step == "stop":
+            await tab.does("stop", place)
+            at_once = tab.shows(place)
+        elif num_views and step == "arrives":
+            await view.arrives()
+        elif num_views:
+            view.is_shown()
+    return at_once
+
+
+async def stays(engine, page, tab, token):
+    """What the page shows of the first answer is what a reload finds, what the model is told and what is shown then."""
+    shown = tab.shows(CHAT)
+    again = Tab(page)
+    await again.loads(token)
+    assert again.shows(CHAT) == shown
+    await asks(tab, "And now?")
+    assert tab.shows(CHAT)[:2] == shown
+    await tab.begins("answer", CHAT).ends()
+    assert tab.shows(CHAT)[:2] == shown
+    told = [message.text.split() for message in engine.requests[-1].messages if message.speaker == "assistant"]
+    assert told == ([words(shown)] if words(shown) else [])
+    assert [turn["role"] for turn in tab.shows(CHAT)] == ["user", "assistant"] * 2
+    return shown
+
+
+async def reports(tab, times):
+    """gradio tells the page that it ended the run."""
+    for _ in range(times):
+        await tab.does("give_back", CHAT)
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "runs on"])
+def test_all_agree_after_a_stop_between_any_two_views(engine_and_page, is_cancelled):
+    engine, page = engine_and_page
+
+    async def line_after_stop(fate, num_views):
+        """None where the run has fewer views."""
+        tab = Tab(page)
+        token = await tab.loads()
+        await asks(tab, "Who are you?")
+        run = tab.begins("answer", CHAT)
+        if (at_once := await stops_after(tab, run, num_views, fate)) is None:
+            return None
+        if is_cancelled:
+            await run.is_cancelled()
+            await reports(tab, 1 + num_views % 2)
+        else:
+            await run.ends()
+        shown = await stays(engine, page, tab, token)
+        assert shown == at_once, (fate, num_views)
+        return re.findall(r"Stopped\.|first after", str(shown))
+
+    async def plays(fate):
+        lines = []
+        while (line := await line_after_stop(fate, len(lines))) is not None:
+            lines += line
+        assert len(lines) > 6
+        assert lines == ["Stopped."] * (len(lines) - 1) + ["first after"]  # the last view has all of the answer
+
+    for fate in FATES:
+        asyncio.run(plays(fate))
+
+
+def test_a_stop_after_the_end_changes_nothing(engine_and_page):
+    engine, page = engine_and_page
+
+    async def plays():
+        tab = Tab(page)
+        token = await tab.loads()
+        await asks(tab, "Who are you?")
+        await tab.begins("answer", CHAT).ends()
+        done = tab.shows(CHAT)
+        await tab.does("stop", CHAT)
+        await reports(tab, 1)
+        assert await stays(engine, page, tab, token) == done
+        assert "first after" in str(done)
+
+    asyncio.run(plays())
+
+
+@pytest.mark.parametrize("reports_at", ["once", "last"])
+def test_the_next_question_is_not_lost_to_a_late_view(engine_and_page, reports_at):
+    _, page = engine_and_page
+
+    async def plays():
+        tab = Tab(page)
+        await tab.loads()
+        await asks(tab, "Who are you?")
+        run = tab.begins("answer", CHAT)
+        for _ in range(4):
+            late = await run.makes()
+        await tab.does("stop", CHAT)
+        kept = tab.shows(CHAT)
+        if reports_at == "once":
+            await reports(tab, 1)
+        await asks(tab, "And now?")
+        asked = tab.shows(CHAT)
+        assert (asked[:2], len(asked)) == (kept, 4)
+        await late.arrives()
+        late.is_shown()
+        await run.is_cancelled()
+        if reports_at == "last":
+            await reports(tab, 1)
+            assert tab.shows(CHAT) == asked
+            assert tab.shows("message", "stop_btn")  # it still waits for its turn
+        await tab.begins("answer", CHAT).ends()
+        assert tab.shows(CHAT)[:2] == kept
+        assert "And now?" in str(tab.shows(CHAT)[2:])
+        assert "first after" in str(tab.shows(CHAT)[3])
+
+    asyncio.run(plays())
+
+
+def test_what_was_cleared_stays_cleared_whatever_comes_late(engine_and_page):
+    engine, page = engine_and_page
+
+    async def plays():
+        tab = Tab(page)
+        token = await tab.loads()
+        await asks(tab, "Who are you?")
+        run = tab.begins("answer", CHAT)
+        for _ in range(4):
+            late = await run.makes()
+        await tab.does("clear", CHAT)
+        await late.arrives()
+        late.is_shown()
+        await run.is_cancelled()
+        await reports(tab, 1)
+        assert tab.shows(CHAT) == []
+        again = Tab(page)
+        await again.loads(token)
+        assert again.shows(CHAT) is None  # nothing to show
+        await asks(tab, "And now?")
+        await tab.begins("answer", CHAT).ends()
+        assert [message.speaker for message in engine.requests[-1].messages] == ["user"]
+
+    asyncio.run(plays())
+
+
+# --- the tabs that look at one picture
+
+PARTS = ("line", "text", "drawn", "table", "raw", "parsed", "as-boxes")
+
+
+@pytest.fixture
+def context_and_page(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(answering, "UPDATE_S", 0.0)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    context = make()
+    return context, build_app(context)
+
+
+def looks(tab):
+    return {name: tab.shows(f"ground-{name}") for name in PARTS}
+
+
+async def finds(tab, context, phrase):
+    path = write(context.store.folder, "park.png", file_of(scene()))
+    tab.types("ground-picture", {"path": path, "meta": {"_type": "gradio.FileData"}})
+    tab.types("ground-phrase", phrase)
+    await tab.does("start", "ground-line")
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "runs on"])
+def test_what_was_found_can_be_used_after_a_stop_between_any_two_views(context_and_page, is_cancelled):
+    context, page = context_and_page
+
+    async def left_by(fate, num_views):
+        """None where the run has fewer views."""
+        tab = Tab(page)
+        await finds(tab, context, "the dog; the big cat")
+        run = tab.begins("answers", "ground-line")
+        if await stops_after(tab, run, num_views, fate, "ground-line") is None:
+            return None
+        if is_cancelled:
+            await run.is_cancelled()
+            await tab.does("failed", "ground-line")
+        else:
+            await run.ends()
+        left = looks(tab)
+        assert (tab.shows("ground-run", "interactive"), tab.shows("ground-stop", "interactive")) == (True, False)
+        has_box = bool(num_views) and "<table" in (left["table"] or "")
+        assert has_box == ("data-only='w0'" in (left["text"] or "")) == ("data-only='r0'" in (left["table"] or ""))
+        assert has_box == bool(left["as-boxes"]) == bool(tab.shows("ground-as-boxes", "interactive"))
+        assert (left["drawn"] is not None) == has_box
+        line = re.findall(r"Stopped\.(?: · nothing found so far)?|phrases found", left["line"])
+        assert line, (fate, num_views, left)
+        return line
+
+    async def plays(fate):
+        lines = []
+        while (line := await left_by(fate, len(lines))) is not None:
+            lines += line
+        kinds = list(dict.fromkeys(lines))
+        assert kinds == ["Stopped.", "Stopped. · nothing found so far", "phrases found"]
+        assert lines.count("phrases found") == 1  # the last view has all of the answer
+        assert lines.count("Stopped.") > 2
+
+    for fate in FATES:
+        asyncio.run(plays(fate))
+
+
+def test_a_late_view_takes_no_run_for_the_one_that_was_asked_for_since(context_and_page):
+    context, page = context_and_page
+
+    async def plays():
+        tab = Tab(page)
+        await finds(tab, context, "the dog; the big cat")
+        run = tab.begins("answers", "ground-line")
+        for _ in range(4):
+            late = await run.makes()
+        await tab.does("stop", "ground-line")
+        await finds(tab, context, "a sun")
+        waits = tab.shows("ground-line")
+        await late.arrives()
+        late.is_shown()
+        await run.is_cancelled()
+        await tab.does("failed", "ground-line")
+        assert tab.shows("ground-line") == waits
+        assert tab.shows("ground-stop", "interactive")
+        await tab.begins("answers", "ground-line").ends()
+        assert "sun" in tab.shows("ground-parsed")
+        assert "dog" not in str(looks(tab))
+
+    asyncio.run(plays())
+
+
+def test_the_raw_view_of_a_caption_has_the_models_words_alone(context_and_page):
+    context, page = context_and_page
+
+    async def plays():
+        tab = Tab(page)
+        path = write(context.store.folder, "park.png", file_of(scene()))
+        tab.types("caption-picture", {"path": path, "meta": {"_type": "gradio.FileData"}})
+        tab.gives("answers", "caption-line", prefix="A photo: ", suffix=" #mine")
+        await tab.does("start", "caption-line")
+        await tab.begins("answers", "caption-line").ends()
+        own = tab.shows("caption-raw")
+        assert own
+        assert "A photo" not in own
+        assert "#mine" not in own
+        assert re.sub("<[^>]+>", "", tab.shows("caption-text")).startswith(f"A photo: {own[:20]}")
+        assert "#mine" in tab.shows("caption-text")
+
+    asyncio.run(plays())
