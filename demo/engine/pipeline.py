@@ -29,7 +29,7 @@ TOWER_KEPT = (4, 5)  # of the tower's peak, beside the prefill
 
 # A recorded step's kernels, one by one, as the driver keeps them: about 1.4 MiB for each layer of a Qwen2.5-VL of 28
 # layers on an H100 (torch 2.11), the same for one answer and for eight.
-GRAPH_LAYER_BYTES = 1_500_000
+GRAPH_LAYER_BYTES = 300_000
 
 
 @dataclass(frozen=True, slots=True)
