@@ -43,7 +43,7 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
         limits = Limits(queue=server_config.max_queue)
         state = Path(server_config.state) if server_config.state else default_folder(os.environ)
         context = make_context(
-            manager, look=monitor.look, folder=folder, state=state.absolute(), limits=limits, offers=offered
+            manager, look=monitor.look, folder=folder, state=state and state.absolute(), limits=limits, offers=offered
         )
         with running(context, server_config) as page:
             service = Service(

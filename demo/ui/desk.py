@@ -8,6 +8,7 @@ seconds end in ``_s``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -36,10 +37,14 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 log = logging.getLogger(__name__)
 
 
-def default_folder(environ: Mapping[str, str]) -> Path:
-    """Where programs keep what is to survive a restart; see the XDG base directories."""
+def default_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where programs keep what is to survive a restart; see the XDG base directories. None for a user without a home,
+    as in many a container."""
     base = Path(environ.get("XDG_STATE_HOME", ""))
-    return (base if base.is_absolute() else Path("~/.local/state").expanduser()) / "vlm-demo"
+    try:
+        return (base if base.is_absolute() else Path("~/.local/state").expanduser()) / "vlm-demo"
+    except RuntimeError:
+        return None
 
 
 @dataclass(slots=True)
@@ -95,9 +100,9 @@ class Desk:
                 folder.delete()
 
     def _folders(self) -> Iterator[JobFolder]:
-        for root in (self._root, self._passing):
-            if root is not None and root.is_dir():
-                yield from (JobFolder(path) for path in root.iterdir() if _NAME.fullmatch(path.name))
+        for root in filter(None, (self._root, self._passing)):
+            with contextlib.suppress(OSError):  # it is not there yet, or is not for us to look into
+                yield from [JobFolder(path) for path in root.iterdir() if _NAME.fullmatch(path.name)]
 
     @property
     def _root(self) -> Path | None:

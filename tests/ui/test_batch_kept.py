@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import stat
 import time
@@ -209,23 +210,26 @@ def test_old_jobs_are_deleted_whoever_made_them(make):
     assert batch.found(context, token) is None
 
 
-@pytest.mark.parametrize("limit", ["job_bytes", "all_bytes", "no folder", "no room"])
+@pytest.mark.parametrize("limit", ["job_bytes", "all_bytes", "no folder", "no access", "no room"])
 def test_what_cannot_be_kept_is_captioned_all_the_same_and_this_is_said(make, limit, monkeypatch):
     context = make()
     if limit == "no folder":
         context.desk.folder.parent.mkdir(exist_ok=True)
         context.desk.folder.write_text("a file")
+    elif limit == "no access":  # a name that no disk takes: whatever is asked about it, the answer is an error
+        context.desk.folder = context.desk.folder / ("x" * 300)
     elif limit == "no room":
         monkeypatch.setattr(desk, "FREE_BYTES", 10**18)
     else:
         setattr(context.desk, limit, 100)
     job = batch.begin(context, uploads(context, 2), "short")
-    said = "it cannot be kept" if limit == "no folder" else "too large to be kept"
+    said = "it cannot be kept" if limit in ("no folder", "no access") else "too large to be kept"
     assert said in jobs.job_html(SAY, job)
     list(batch.turn(context, job, nobody))
     assert job.phase == "done"
     assert all(row.preview for row in job.rows(1, 2))
     assert "restart" not in jobs.job_html(SAY, job)
+    context.desk.sweep()
     assert batch.found(context, job.token) is job  # as long as a tab shows it
 
 
@@ -267,6 +271,15 @@ def test_where_jobs_are_kept_unless_it_is_said(tmp_path):
     assert desk.default_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "vlm-demo"
     for environ in ({}, {"XDG_STATE_HOME": "relative"}):
         assert desk.default_folder(environ) == Path.home() / ".local/state/vlm-demo"
+
+
+def test_who_has_no_home_keeps_nothing(monkeypatch):
+    def nobody_known(_):
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody_known)
+    assert desk.default_folder({}) is None
 
 
 def test_a_desk_that_is_never_used_makes_no_folder(tmp_path):
