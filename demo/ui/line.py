@@ -7,7 +7,8 @@ wait. Seconds end in ``_s``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from demo.ui.widgets import MODEL_EVENTS
 
@@ -36,6 +37,12 @@ class Line:
         sessions = [event.session_hash for event in tuple(line.queue)] if line else []
         places = [place for place, one in enumerate(sessions) if one == session]
         return max(places, default=None)
+
+    def waits(self, session: str | None, function: Callable[..., Any]) -> bool:
+        """Whether an event of this visitor waits that runs this function."""
+        line = self._page._queue.event_queue_per_concurrency_id.get(MODEL_EVENTS)
+        waiting = tuple(line.queue) if line else ()
+        return any(event.session_hash == session and event.fn.fn == function for event in waiting)
 
     def wait_s(self, ahead: int) -> float | None:
         """How long somebody with so many before them may wait, as things went so far; None where nothing did yet."""

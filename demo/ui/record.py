@@ -34,11 +34,11 @@ class Record(Generic[T]):
     def is_of_last_run(self) -> bool:
         return self.number == self.stops.number
 
-    def asked(self, value: T) -> None:
-        """A run is to begin, from this value."""
+    def asked(self, value: T, after: float = 0) -> None:
+        """A run is to begin, from this value. ``after`` is the number that the page knows."""
         with self.stops.lock:
             self.value = value
-            self.stops.asked()
+            self.stops.asked(after)
 
     def grown(self, run: Run, value: T) -> bool:
         """What a run made of it; False, and nothing is changed, where the run is not wanted any more."""

@@ -1,8 +1,10 @@
 """What one visitor's tab is owed of gradio: the report of each stopped run, which looks like that of a refused one.
 
-gradio tells a page that a run failed when the queue refused it, and also when it was stopped: sometimes at once, on a
-busy machine after the next run was asked for, and over a slow line twice. This counts the stops whose report is still
-to come, so that those are passed over and a refusal is told. It is changed in place by the events of one visitor.
+gradio tells a page that a run failed when the queue refused it, and also when it was stopped: mostly twice, once when
+the run is over and once when the page hears that its request to stop was served, and on a busy machine or over a slow
+line after the next run was asked for. This counts the stops whose first report is still to come, and knows a report for
+that of an earlier run by the number that the page had for its newest one, so that those are passed over and a refusal
+is told. It is changed in place by the events of one visitor.
 """
 
 from __future__ import annotations
@@ -66,10 +68,11 @@ class Stops:
         """A run is waiting or answering."""
         return self.phase in ("asked", "running")
 
-    def asked(self) -> None:
+    def asked(self, after: float = 0) -> None:
+        """``after`` is the number that the page knows; the new one is another in any case."""
         with self.lock:
             self.phase = "asked"
-            self.number += 1
+            self.number = max(self.number, int(after)) + 1
 
     @property
     def was_stopped(self) -> bool:
@@ -99,13 +102,18 @@ class Stops:
                 self.owed += 1
             self.phase = "stopped"
 
-    def takes_report(self) -> bool:
-        """Whether a failure that gradio reports is that of a stop; else the run that was asked for last failed."""
+    def takes_report(self, known: float | None, *, waits: bool) -> bool:
+        """Whether a failure that gradio reports is that of a stop; else the run that was asked for last failed.
+
+        ``known`` is the number of the newest run that the page knew of when it heard of the failure; ``waits`` is
+        whether the newest one is in gradio's queue.
+        """
         with self.lock:
             if self.owed:
                 self.owed -= 1
                 return True
-            if self.was_stopped or self.phase == "running":  # once more for the same stop: what runs was not refused
+            # once more for the same stop: what runs or waits was not refused, nor what the page does not know of yet
+            if self.was_stopped or self.phase == "running" or waits or known != self.number:
                 return True
             self.phase = "idle"
             return False

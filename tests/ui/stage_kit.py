@@ -5,6 +5,7 @@ never come to the next one.
 """
 
 import gradio as gr
+from gradio.queueing import Event
 from starlette.requests import Request
 
 from demo.ui.sessions import Session
@@ -56,6 +57,14 @@ class Tab:
     def begins(self, name, place):
         """An event that is stopped between its steps."""
         return Run(self, self._function(name, place))
+
+    def waits(self, name, place):
+        """An event that is in gradio's queue, alone."""
+        queue = self._page._queue
+        function = self._function(name, place)
+        queue.create_event_queue_for_fn(function)
+        line = queue.event_queue_per_concurrency_id[function.concurrency_id]
+        line.queue[:] = [Event(self._request.session_hash, function, None, None)]
 
     async def _called(self, function, iterator=None):
         given = [] if iterator else await self._page.preprocess_data(function, self._inputs(function), self._session)

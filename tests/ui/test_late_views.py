@@ -192,6 +192,46 @@ def test_the_next_question_is_not_lost_to_a_late_view(engine_and_page, reports_a
     asyncio.run(plays())
 
 
+TABS = {  # what begins, runs and reports, and where it is shown
+    "chat": ("send", "answer", "give_back", CHAT),
+    "grounding": ("start", "answers", "failed", "ground-line"),
+    "compare": ("start", "compare", "failed", "compare-left-line"),
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["waits in the queue", "not known to the page yet"])
+@pytest.mark.parametrize("events", TABS.values(), ids=TABS)
+def test_the_next_question_is_not_refused_by_a_second_report_of_the_stop_before(engine_and_page, events, is_known):
+    _, page = engine_and_page
+    begin, run, report, place = events
+
+    async def plays():
+        tab = Tab(page)
+        tab.types("message", {"text": "Who are you?", "files": []})
+        await tab.does(begin, place)
+        first = tab.begins(run, place)
+        await (await first.makes()).arrives()
+        await tab.does("stop", place)
+        await first.is_cancelled()
+        await tab.does(report, place)
+        tab.types("message", {"text": "And now?", "files": []})
+        begun = await tab.makes(begin, place)
+        await begun.arrives()
+        if is_known:
+            begun.is_shown()
+            tab.waits(run, place)
+        shown = tab.shows(place)
+        await tab.does(report, place)
+        begun.is_shown()
+        assert not is_known or tab.shows(place) == shown
+        assert "could not be taken" not in str([tab.shows(name) for name in ("message", "chat-notice", place)])
+        second = tab.begins(run, place)
+        assert await second.makes() is not None
+        await second.is_cancelled()
+
+    asyncio.run(plays())
+
+
 def test_what_was_cleared_stays_cleared_whatever_comes_late(engine_and_page):
     engine, page = engine_and_page
 

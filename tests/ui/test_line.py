@@ -1,5 +1,7 @@
 """Places in gradio's queue, read from a queue of gradio's own that is filled by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 from gradio.queueing import EventQueue, ProcessTime
 
@@ -13,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 
 
 class Waiter:
-    def __init__(self, session_hash):
-        self.session_hash = session_hash
+    def __init__(self, session_hash, function=None):
+        self.session_hash, self.fn = session_hash, SimpleNamespace(fn=function)
 
 
 @pytest.fixture
@@ -33,6 +35,15 @@ def test_a_place_is_that_of_the_last_of_a_visitors_questions(page):
     fill(page, "a", "b", "a", "c")
     assert line() == 4
     assert [line.ahead(session) for session in ("a", "b", "c", "d", None)] == [2, 1, 3, None, None]
+
+
+def test_an_event_is_found_by_its_visitor_and_what_it_runs(page):
+    line = Line(page)
+    assert not line.waits("a", str.strip)
+    fill(page)
+    page._queue.event_queue_per_concurrency_id[MODEL_EVENTS].queue += [Waiter("a", str.strip), Waiter("b", str.lower)]
+    asked = [("a", str.strip), ("b", str.lower), ("a", str.lower), ("b", str.strip), ("c", str.strip)]
+    assert [line.waits(*each) for each in asked] == [True, True, False, False, False]
 
 
 def test_the_wait_is_reckoned_from_how_long_the_model_took_so_far(page):

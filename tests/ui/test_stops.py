@@ -24,6 +24,11 @@ def at_work():
         yield begin
 
 
+def reported(stops, known=None, *, waits=False):
+    """Of the newest run, unless the page knew of an earlier one only."""
+    return stops.takes_report(stops.number if known is None else known, waits=waits)
+
+
 def stopped_at_work(at_work):
     stops = Stops()
     stops.asked()
@@ -35,17 +40,17 @@ def stopped_at_work(at_work):
 def test_the_late_report_of_a_stop_is_not_taken_for_a_refusal_of_the_next_run(at_work):
     stops = stopped_at_work(at_work)
     stops.asked()
-    assert stops.takes_report()
+    assert reported(stops)
     assert stops.is_open  # the page goes on waiting for the second run
-    assert not stops.takes_report()  # that one is its own: it was refused
+    assert not reported(stops)  # that one is its own: it was refused
     assert not stops.is_open
 
 
 def test_a_report_that_comes_at_once_is_passed_over_and_the_next_refusal_is_told(at_work):
     stops = stopped_at_work(at_work)
-    assert stops.takes_report()
+    assert reported(stops)
     stops.asked()
-    assert not stops.takes_report()
+    assert not reported(stops)
 
 
 def test_two_stops_in_a_row_are_owed_two_reports(at_work):
@@ -54,15 +59,43 @@ def test_two_stops_in_a_row_are_owed_two_reports(at_work):
     at_work(stops)
     stops.stopped()
     stops.asked()
-    assert [stops.takes_report() for _ in range(3)] == [True, True, False]
+    assert [reported(stops) for _ in range(3)] == [True, True, False]
 
 
 def test_a_second_report_of_one_stop_does_not_end_the_run_that_works_since(at_work):
     stops = stopped_at_work(at_work)
     stops.asked()
     run, _ = at_work(stops)
-    assert [stops.takes_report() for _ in range(2)] == [True, True]
+    assert [reported(stops) for _ in range(2)] == [True, True]
     assert run.is_current
+
+
+@pytest.mark.parametrize("place", ["on its way to the page", "in the queue"])
+def test_a_second_report_of_one_stop_does_not_refuse_the_run_that_was_asked_for_since(at_work, place):
+    stops = stopped_at_work(at_work)
+    before = stops.number
+    assert reported(stops)
+    stops.asked()
+    assert reported(stops, before) if place == "on its way to the page" else reported(stops, waits=True)
+    assert stops.is_open
+    assert not reported(stops)  # that one is its own
+
+
+def test_a_second_report_that_comes_when_the_next_run_is_over_does_not_say_that_it_was_refused(at_work):
+    stops = stopped_at_work(at_work)
+    before = stops.number
+    assert reported(stops)
+    stops.asked()
+    at_work(stops)[1].close()
+    assert reported(stops, before)
+
+
+def test_a_run_has_a_number_that_its_page_did_not_know_also_where_the_server_forgot_all_earlier_ones():
+    stops = Stops()
+    for known in (0, 1, 7.0, 2):
+        stops.asked(known)
+        assert stops.number > known
+    assert stops.number == 9
 
 
 def test_a_stop_that_comes_when_all_is_written_is_no_failure(at_work):
@@ -73,9 +106,9 @@ def test_a_stop_that_comes_when_all_is_written_is_no_failure(at_work):
     assert not stops.is_open
     stops.stopped()
     assert stops.owed == 0
-    assert stops.takes_report()
+    assert reported(stops)
     stops.asked()
-    assert not stops.takes_report()
+    assert not reported(stops)
 
 
 def test_a_run_that_was_stopped_before_gradio_knew_of_it_does_not_begin_and_is_owed_nothing():
@@ -86,7 +119,7 @@ def test_a_run_that_was_stopped_before_gradio_knew_of_it_does_not_begin_and_is_o
         assert not run.may_begin
         assert not run.was_stopped
     stops.asked()
-    assert not stops.takes_report()
+    assert not reported(stops)
 
 
 def test_a_run_goes_on_only_while_it_is_the_newest_and_not_stopped(at_work):
@@ -106,7 +139,7 @@ def test_a_run_that_gradio_breaks_off_unasked_is_reported():
     stops.asked()
     with pytest.raises(GeneratorExit), stops.run():
         raise GeneratorExit
-    assert not stops.takes_report()
+    assert not reported(stops)
 
 
 @given(st.lists(st.sampled_from(["run", "end", "stop", "report", "refuse"])))
@@ -115,7 +148,7 @@ def test_however_late_the_reports_come_a_run_is_called_refused_when_it_was(steps
     stops, reports, work = Stops(), deque(), ExitStack()
 
     def tell():
-        assert stops.takes_report() is (reports.popleft() == "stop")
+        assert reported(stops) is (reports.popleft() == "stop")
 
     for step in steps:
         if step == "run" and not stops.is_open:

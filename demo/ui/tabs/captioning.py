@@ -9,12 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from demo.ui.context import UiContext, Waiting
+from demo.ui.context import UiContext
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
 from demo.ui.handlers.answering import Answer
 from demo.ui.handlers.sampling import Controls
 from demo.ui.labels import label
+from demo.ui.line import Line
 from demo.ui.tabs import batch_wiring
 from demo.ui.tabs.batch import BatchPart
 from demo.ui.tabs.batch_events import Events
@@ -44,12 +45,12 @@ class CaptioningTab:
     batch_events: Events
 
 
-def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
+def build(context: UiContext, line: Line) -> CaptioningTab | None:
     """None where no loaded model captions; the tab then says so."""
     if unavailable(context, "captioning"):
         return None
     examples = load_examples("captioning")
-    tab = _layout(context, waiting, examples)
+    tab = _layout(context, line, examples)
 
     def ask(picture: str | None, style: str | None, given: Controls) -> Generator[Answer, None, None]:
         instruction, prefix, suffix, words, *controls = given
@@ -58,7 +59,7 @@ def build(context: UiContext, waiting: Waiting) -> CaptioningTab | None:
 
     wire(
         context,
-        waiting,
+        line,
         ask,
         triggers=[tab.switch.run.click],
         inputs=[tab.picture, *tab.wishes.inputs, *tab.sampling.inputs],
@@ -74,7 +75,7 @@ def _filler(context: UiContext, example: Example) -> Any:
     return lambda: [example.copied(context.store.folder), example.text]
 
 
-def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...]) -> CaptioningTab:
+def _layout(context: UiContext, line: Line, examples: tuple[Example, ...]) -> CaptioningTab:
     with gr.Row(elem_classes=["sides"], elem_id="captioning"):
         with gr.Column(min_width=300):
             picture = picture_input("caption-picture")
@@ -84,5 +85,5 @@ def _layout(context: UiContext, waiting: Waiting, examples: tuple[Example, ...])
             sampling = sampling_controls()
         with gr.Column(min_width=300):
             result = result_parts("caption", label("caption.hint"))
-    many = batch_wiring.build(context, waiting, sampling)
+    many = batch_wiring.build(context, line, sampling)
     return CaptioningTab(picture, wishes, buttons, result, sampling, shown, *many)

@@ -58,12 +58,12 @@ class Events:
             accepted = handlers.accept(self.context, draft_in(box), visitor.conversation, at=visitor.editing)
         except DemoError as error:
             return [*self._view(say, visitor, notice=say.told(str(error))), count]
-        self._asked(visitor, accepted, asked)
-        return [*self._view(say, visitor, Draft()), count + 1]
+        self._asked(visitor, accepted, count, asked)
+        return [*self._view(say, visitor, Draft()), visitor.stops.number]
 
     def retry(self, request: gr.Request, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
-        self._asked(visitor, visitor.conversation.asked_again(), asked)
-        return [*self._view(self.context.languages.of(request), visitor), count + 1]
+        self._asked(visitor, visitor.conversation.asked_again(), count, asked)
+        return [*self._view(self.context.languages.of(request), visitor), visitor.stops.number]
 
     def answer(self, request: gr.Request, visitor: Visitor, *asked: Any) -> Generator[list[Any], None, None]:
         """An answer as it grows, as long as it is wanted."""
@@ -81,10 +81,10 @@ class Events:
         """The answer is written."""
         return self._view(self.context.languages.of(request), visitor)
 
-    def give_back(self, request: gr.Request, visitor: Visitor) -> list[Any]:
+    def give_back(self, request: gr.Request, visitor: Visitor, count: float) -> list[Any]:
         """gradio did not run the answer, or ended it."""
         say = self.context.languages.of(request)
-        if visitor.stops.takes_report():
+        if visitor.stops.takes_report(count, waits=self.line.waits(request.session_hash, self.answer)):
             if visitor.stops.phase == "running":  # its own views follow
                 return self._skipped()
             return self._view(say, visitor)
@@ -153,9 +153,9 @@ class Events:
 
     # --- what they share
 
-    def _asked(self, visitor: Visitor, conversation: Conversation, asked: tuple[Any, ...]) -> None:
+    def _asked(self, visitor: Visitor, conversation: Conversation, count: float, asked: tuple[Any, ...]) -> None:
         """The answer is begun where a place is free, so that the model does not wait for the page to come for it."""
-        visitor.record.asked(conversation)
+        visitor.record.asked(conversation, count)
         visitor.editing = None
         stops, number = visitor.stops, visitor.stops.number
         visitor.begun = self.starts.begin(

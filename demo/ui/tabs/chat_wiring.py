@@ -76,7 +76,7 @@ def _wire_asking(tab: ChatTab, events: Events, context: UiContext) -> None:
     model = {**answer_event(context), "trigger_mode": "multiple"}
     running = tab.accepted.change(events.answer, [tab.visitor, *asked], tab.growing, **model)
     running.success(events.rest, tab.visitor, tab.outputs, **quick_event())
-    running.failure(events.give_back, tab.visitor, tab.outputs, **quick_event())
+    running.failure(events.give_back, [tab.visitor, tab.accepted], tab.outputs, **quick_event())
     tab.box.stop(events.stop, tab.visitor, tab.outputs, cancels=[running], **quick_event())
     for clears in (tab.actions.clear.click, tab.chatbot.clear):
         clears(events.clear, tab.visitor, tab.outputs, cancels=[running], **quick_event())

@@ -75,6 +75,7 @@ class Side:
 @dataclass(frozen=True, slots=True)
 class CompareTab:
     both: gr.State
+    number: gr.Number  # of the newest run, which both sides have in common
     picture: gr.Image
     question: gr.Textbox
     run: gr.Button
@@ -114,7 +115,7 @@ def _layout(context: UiContext) -> CompareTab:
             with gr.Column(min_width=300):
                 results[place] = _result(place)
     sides = {place: Side(*settings[place], *results[place]) for place in PLACES}
-    return CompareTab(gr.State(Both()), picture, question, run, stop, sides)
+    return CompareTab(gr.State(Both()), gr.Number(0, visible="hidden"), picture, question, run, stop, sides)
 
 
 def _settings(context: UiContext, place: Place) -> tuple[gr.Radio, SamplingControls, gr.Textbox]:
@@ -141,11 +142,12 @@ def _result(place: Place) -> tuple[gr.HTML, gr.HTML, gr.Image]:
 
 
 def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
-    def start(request: gr.Request, both: Both) -> list[Any]:
+    def start(request: gr.Request, both: Both, number: float) -> list[Any]:
         say = context.languages.of(request)
         for place in PLACES:
-            both.of(place).asked()
-        return [*[markup.line(line_of(say, Answer().remark), "busy")] * len(PLACES), *_pressed(True)]
+            both.of(place).asked(number)
+        lines = [markup.line(line_of(say, Answer().remark), "busy")] * len(PLACES)
+        return [*lines, *_pressed(True), both.left.number]
 
     def stop(request: gr.Request, both: Both) -> list[Any]:
         """Both sides; one that is finished keeps its line."""
@@ -155,17 +157,17 @@ def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
     def rest(both: Both) -> list[Any]:
         return _pressed(both.is_open)
 
-    started = gr.on(
-        [tab.run.click, tab.question.submit], start, tab.both, tab.lines, trigger_mode="multiple", **quick_event()
-    )
+    triggers, known = [tab.run.click, tab.question.submit], [tab.both, tab.number]
+    started = gr.on(triggers, start, known, [*tab.lines, tab.number], trigger_mode="multiple", **quick_event())
     model = answer_event(context)
     runs = []
     for place in PLACES:
         side = tab.sides[place]
         inputs = [tab.both, side.model, tab.picture, tab.question, side.system, *side.sampling.inputs]
-        answers, failed = _answers(context, place), _failed(context, line, place)
+        answers = _answers(context, place)
+        failed = _failed(context, line, place, answers)
         running = started.success(answers, inputs, side.outputs, trigger_mode="multiple", **model)
-        running.failure(failed, tab.both, [side.line, tab.run, tab.stop], **quick_event())
+        running.failure(failed, known, [side.line, tab.run, tab.stop], **quick_event())
         running.success(rest, tab.both, [tab.run, tab.stop], **quick_event())
         runs.append(running)
     tab.stop.click(stop, tab.both, tab.lines, cancels=runs, **quick_event())
@@ -194,12 +196,14 @@ def _answers(context: UiContext, place: Place) -> Callable[..., Generator[list[A
     return compare
 
 
-def _failed(context: UiContext, line: Line, place: Place) -> Callable[..., list[Any]]:
-    def failed(request: gr.Request, both: Both) -> list[Any]:
+def _failed(
+    context: UiContext, line: Line, place: Place, answers: Callable[..., Generator[list[Any], None, None]]
+) -> Callable[..., list[Any]]:
+    def failed(request: gr.Request, both: Both, number: float) -> list[Any]:
         """gradio did not run a side, or ended it."""
         say, stops = context.languages.of(request), both.of(place)
-        if stops.takes_report():
-            said = gr.skip() if stops.is_open else markup.line(say("answer.stopped"), "remark")
+        if stops.takes_report(number, waits=line.waits(request.session_hash, answers)):
+            said = markup.line(say("answer.stopped"), "remark") if stops.was_stopped else gr.skip()
         else:
             said = markup.line(not_taken(say, context, line(), line.wait_s(0)), "error")
         return [said, *_pressed(both.is_open)]

@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from demo.ui.context import UiContext, Waiting
+from demo.ui.context import UiContext
 from demo.ui.examples import Example, load_examples
 from demo.ui.handlers import looking
 from demo.ui.handlers.answering import Answer
 from demo.ui.handlers.sampling import Controls
 from demo.ui.labels import block, label
 from demo.ui.language import Texts
+from demo.ui.line import Line
 from demo.ui.tabs.looking import Result, Switch, result_parts, switch, wire
 from demo.ui.widgets import (
     SamplingControls,
@@ -54,7 +55,7 @@ class GroundingTab:
     examples: list[gr.Button]
 
 
-def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
+def build(context: UiContext, line: Line) -> GroundingTab | None:
     """None where no loaded model draws boxes; the tab then says so."""
     if unavailable(context, "grounding"):
         return None
@@ -71,7 +72,7 @@ def build(context: UiContext, waiting: Waiting) -> GroundingTab | None:
 
     wire(
         context,
-        waiting,
+        line,
         ask,
         triggers=[tab.switch.run.click, tab.switch.others[0].click, asking.phrase.submit, asking.question.submit],
         inputs=[tab.picture, asking.phrase, *tab.sampling.inputs],

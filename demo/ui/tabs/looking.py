@@ -12,8 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from demo.ui.context import UiContext, Waiting
+from demo.ui.context import UiContext
 from demo.ui.labels import label
+from demo.ui.line import Line
 from demo.ui.record import Record
 from demo.ui.results import Kept
 from demo.ui.tabs.looking_events import Ask, Events
@@ -44,6 +45,7 @@ class Result:
     parsed: gr.Textbox
     downloads: tuple[gr.DownloadButton, ...]  # as in `Exports`, or none
     kept: gr.State  # a `Record` of `Kept`
+    number: gr.Number  # of the newest run
 
     @property
     def outputs(self) -> list[Any]:
@@ -95,7 +97,8 @@ def result_parts(prefix: str, hint: Any, *, is_staged: bool = False, has_downloa
         table = gr.HTML(elem_id=f"{prefix}-table", js_on_load=_CHOOSING)
         downloads = _downloads(prefix) if has_downloads else ()
         raw, parsed = _own_words(prefix)
-    return Result(line, text, drawn, table, raw, parsed, downloads, gr.State(Record(Kept())))
+    kept, number = gr.State(Record(Kept())), gr.Number(0, visible="hidden")
+    return Result(line, text, drawn, table, raw, parsed, downloads, kept, number)
 
 
 def _drawn(prefix: str) -> gr.Image:
@@ -143,7 +146,7 @@ def _downloads(prefix: str) -> tuple[gr.DownloadButton, ...]:
 
 def wire(
     context: UiContext,
-    waiting: Waiting,
+    line: Line,
     ask: Ask,
     *,
     triggers: list[Any],
@@ -157,15 +160,15 @@ def wire(
 
     Run on any trigger, stop on the Stop button; both leave the buttons right whatever happened.
     """
-    events = Events(context, waiting, ask, len(inputs), len(result.downloads), 1 + len(switch.others), pick)
-    buttons = [result.line, *switch.outputs]
+    events = Events(context, line, ask, len(inputs), len(result.downloads), 1 + len(switch.others), pick)
+    known, begun = [result.kept, result.number], [result.line, *switch.outputs, result.number]
     everything = [*result.outputs, *switch.outputs]
-    started = gr.on(triggers, events.start, result.kept, buttons, **quick_event())
+    started = gr.on(triggers, events.start, known, begun, **quick_event())
     # "multiple", as gradio would skip a run while it still waits to hear of the end of the one that was stopped
     asked = [result.kept, *inputs, *also]
     model = {**answer_event(context), "trigger_mode": "multiple"}
     running = started.success(events.answers, asked, everything, **model)
-    running.failure(events.failed, result.kept, everything, **quick_event())
+    running.failure(events.failed, known, everything, **quick_event())
     switch.stop.click(events.stop, result.kept, everything, cancels=[running], **quick_event())
     chosen = [result.drawn, *result.downloads[:1]]
     gr.on([result.text.select, result.table.select], events.choose, result.kept, chosen, **quick_event())

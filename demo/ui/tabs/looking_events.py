@@ -14,10 +14,11 @@ from typing import Any
 import gradio as gr
 
 from demo.ui import markup, results
-from demo.ui.context import UiContext, Waiting
+from demo.ui.context import UiContext
 from demo.ui.handlers import looking
 from demo.ui.handlers.answering import Answer, shown
 from demo.ui.language import Texts
+from demo.ui.line import Line
 from demo.ui.notes import STOPPED, line_of
 from demo.ui.record import Record
 from demo.ui.results import Kept
@@ -31,20 +32,24 @@ NUM_PARTS = 7  # of a result, the line first, without its downloads
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """gradio's events of such a tab. All but two of them return values for `Result.outputs` and `Switch.outputs`."""
+    """gradio's events of such a tab. All but two of them return values for `Result.outputs` and `Switch.outputs`.
+
+    ``number`` is that of the newest run that the page knows of.
+    """
 
     context: UiContext
-    waiting: Waiting
+    line: Line
     ask: Ask
     num_inputs: int  # picture, text and the sampling controls; all further ones go to ``ask`` as they are
     num_downloads: int
     num_starts: int  # buttons that start a run
     pick: str  # the key of what pressing a row of the table does
 
-    def start(self, request: gr.Request, record: Record[Kept]) -> list[Any]:
-        """Returns the line and the buttons; until there is something new, what was found last is still shown."""
-        record.asked(record.value)
-        return self._waits(self.context.languages.of(request))
+    def start(self, request: gr.Request, record: Record[Kept], number: float) -> list[Any]:
+        """Returns the line, the buttons and the number of the run; until there is something new, what was found last is
+        still shown."""
+        record.asked(record.value, number)
+        return [*self._waits(self.context.languages.of(request)), record.stops.number]
 
     def answers(
         self, request: gr.Request, record: Record[Kept], picture: str | None, text: str | None, *values: Any
@@ -64,11 +69,11 @@ class Events:
         record.stopped()
         return self._at_rest(self.context.languages.of(request), record)
 
-    def failed(self, request: gr.Request, record: Record[Kept]) -> list[Any]:
+    def failed(self, request: gr.Request, record: Record[Kept], number: float) -> list[Any]:
         """gradio did not run the event, or ended it."""
         say = self.context.languages.of(request)
-        if not record.stops.takes_report():
-            line = markup.line(not_taken(say, self.context, self.waiting()), "error")
+        if not record.stops.takes_report(number, waits=self.line.waits(request.session_hash, self.answers)):
+            line = markup.line(not_taken(say, self.context, self.line()), "error")
             return [line, *self._skipped()[1:], *self._pressed(False)]
         if record.stops.phase == "running":  # its own views follow
             return [*self._skipped(), *[gr.skip()] * (self.num_starts + 1)]
