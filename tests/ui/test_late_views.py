@@ -192,6 +192,28 @@ def test_the_next_question_is_not_lost_to_a_late_view(engine_and_page, reports_a
     asyncio.run(plays())
 
 
+def test_undo_and_retry_that_are_pressed_twice_or_too_late_change_nothing(engine_and_page):
+    _, page = engine_and_page
+
+    async def plays():
+        tab = Tab(page)
+        await tab.loads()
+        await asks(tab, "Who are you?")
+        await tab.begins("answer", CHAT).ends()
+        before = tab.shows(CHAT)
+        first = await tab.makes("retry", CHAT)  # and the page has not heard of it
+        second = await tab.makes("retry", CHAT)
+        undone = await tab.makes("undo", CHAT)
+        for view in (first, second, undone):
+            await view.arrives()
+            view.is_shown()
+        await reports(tab, 1)  # it was refused
+        assert tab.shows(CHAT) == before
+        assert tab.shows("message", "submit_btn")
+
+    asyncio.run(plays())
+
+
 TABS = {  # what begins, runs and reports, and where it is shown
     "chat": ("send", "answer", "give_back", CHAT),
     "grounding": ("start", "answers", "failed", "ground-line"),

@@ -62,6 +62,8 @@ class Events:
         return [*self._view(say, visitor, Draft()), visitor.stops.number]
 
     def retry(self, request: gr.Request, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
+        if visitor.conversation.is_open:  # pressed before the page heard that something was asked
+            return [*self._skipped(), gr.skip()]
         self._asked(visitor, visitor.conversation.asked_again(), count, asked)
         return [*self._view(self.context.languages.of(request), visitor), visitor.stops.number]
 
@@ -110,6 +112,8 @@ class Events:
         return self._view(self.context.languages.of(request), visitor)
 
     def undo(self, request: gr.Request, visitor: Visitor) -> list[Any]:
+        if visitor.conversation.is_open:  # as for a retry; what is written would bring it back
+            return self._skipped()
         visitor.editing = None
         visitor.record.value, draft = handlers.undo(visitor.conversation)
         return self._view(self.context.languages.of(request), visitor, draft)
