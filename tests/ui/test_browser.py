@@ -9,12 +9,12 @@ import pytest
 from page_kit import file_of, scene, write
 from PIL import Image
 from playwright.sync_api import TimeoutError, expect
+from visit_kit import BOX, FULL, PHONE, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LONG = "tell " * 600  # the fake repeats the question, 30 words a second
 ANSWER = "#conversation .bot .message-content"
-BOX = "#message textarea"
 
 
 @pytest.fixture(scope="module")
@@ -29,32 +29,8 @@ def page(open_page, journal):
 
 @pytest.fixture
 def visit(browser, page):
-    """Opens the page as a new visitor; at the end nothing foreign was asked for and nothing failed in the console."""
-    visits = []
-
-    def open_(**options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-        tab = context.new_page()
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: (tab.complaints.append(dialog.message), dialog.dismiss()))
-        tab.on("request", lambda request: _note_foreign(tab, page.url, request.url))
-        tab.goto(page.url)
-        expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
-        visits.append((context, tab))
-        return tab
-
-    yield open_
-    for context, tab in visits:
-        complaints = [text for text in tab.complaints if "status of 503" not in text]  # the queue was full
-        context.close()
-        assert not complaints
-
-
-def _note_foreign(tab, home, url):
-    if not url.startswith((home, "data:", "blob:")):
-        tab.complaints.append(f"asked for {url}")
+    with visitors(browser, allowed=FULL) as open_:
+        yield lambda **options: open_(page.url, **options)
 
 
 def picture(tmp_path, name="scene.png", **options):
@@ -552,7 +528,7 @@ def _holds_panel(answer):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scroll(visit, tmp_path, scheme):
-    tab = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True)
+    tab = visit(viewport=PHONE, color_scheme=scheme, is_mobile=True)
     assert not scrolls_sideways(tab)
     ask(tab, f"Where is the {'very' * 30} long dog?", picture(tmp_path, width=900, height=300))
     expect(finished(tab)).to_be_visible(timeout=20_000)

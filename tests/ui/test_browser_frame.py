@@ -7,25 +7,15 @@ from axe_playwright_python.sync_playwright import Axe
 from page_kit import file_of, scene, write
 from playwright.sync_api import expect
 from proxy_kit import Proxy
+from visit_kit import BOX, DESK, PHONE, SHIFTS, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-BOX = "#message textarea"
 ANSWER = "#conversation .bot .message-content"
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 TABS = {"en": ("Chat", "Grounding", "Captioning", "Compare", "Status"), "zh": ("对话", "定位", "描述", "对比", "状态")}
 STATUS = 4
 PREFIX = "/some/prefix"
 LONG = "tell " * 200
-
-# The values of shifts that no input of the last half second explains, and what moved.
-SHIFTS = """
-window.shifts = [];
-new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput)
-    shifts.push([entry.value, entry.sources.map(({node}) => node?.outerHTML ?? node?.textContent ?? '')]);
-}).observe({type: 'layout-shift', buffered: true});
-"""
 
 
 @pytest.fixture(scope="module")
@@ -35,35 +25,14 @@ def page(open_page):
 
 @pytest.fixture
 def visit(browser, page):
-    """Opens the page as a new visitor; at the end nothing foreign was asked for and nothing failed in the console."""
-    opened = []
+    with visitors(browser) as open_:
 
-    def open_(url=None, *, ready=True, script="", **options):
-        context = browser.new_context(**{"viewport": DESK, "locale": "en-US", **options})
-        tab = context.new_page()
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        home = url or f"{page.url}/"
-        tab.on("request", lambda request: _note_foreign(tab, home.partition("?")[0], request.url))
-        if script:
-            tab.add_init_script(script)
-        tab.goto(home)
-        opened.append((context, tab))
-        if ready:
-            expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
+        def visit(url=None, **options):
+            tab = open_(url or f"{page.url}/", **options)
             expect(tab.locator("#status .replica")).to_be_visible()
-        return tab
+            return tab
 
-    yield open_
-    for context, tab in opened:
-        context.close()
-        assert not tab.complaints
-
-
-def _note_foreign(tab, home, url):
-    if not url.startswith((home, "data:", "blob:")):
-        tab.complaints.append(f"asked for {url}")
+        yield visit
 
 
 def open_tab(tab, index, language="en"):

@@ -6,12 +6,11 @@ import re
 import pytest
 from page_kit import chromium, file_of, scene, write
 from playwright.sync_api import expect
+from visit_kit import BOX, FULL, PHONE, show, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-BOX = "#message textarea"
 ANSWER = "#conversation .bot .message-content"
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 LONG = "tell " * 300
 
 
@@ -28,29 +27,8 @@ def slow(open_page):
 
 @pytest.fixture
 def visit(browser, page):
-    """Opens the page as a new visitor; at the end nothing failed in the console."""
-    opened = []
-
-    def open_(where=page, **options):
-        context = browser.new_context(**{"viewport": DESK, "locale": "en-US", **options})
-        tab = context.new_page()
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        show(tab, where)
-        opened.append((context, tab))
-        return tab
-
-    yield open_
-    for context, tab in opened:
-        complaints = [text for text in tab.complaints if "status of 503" not in text]  # the queue was full
-        context.close()
-        assert not complaints
-
-
-def show(tab, page):
-    tab.goto(page.url)
-    expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
+    with visitors(browser, allowed=FULL) as open_:
+        yield lambda where=page, **options: open_(where.url, **options)
 
 
 def ask(tab, question, *files):
@@ -107,7 +85,7 @@ def test_a_reloaded_tab_finds_its_conversation_and_each_tab_has_its_own(visit, p
     ask(tab, "Where is the dog?", write(tmp_path, "scene.png", file_of(scene())))
     finished(tab)
     other = tab.context.new_page()
-    show(other, page)
+    show(other, page.url)
     other.wait_for_timeout(500)
     expect(other.locator("#conversation .message")).to_have_count(0)
     tab.reload()
@@ -201,7 +179,7 @@ def test_tasks_and_the_camera_fill_the_box_in_chinese_on_a_phone(browser, page):
     kind = browser.browser_type
     with kind.launch(executable_path=chromium(), args=CAMERA) as other:
         tab = other.new_context(viewport=PHONE, locale="zh-CN", permissions=["camera"]).new_page()
-        show(tab, page)
+        show(tab, page.url)
         tab.get_by_role("button", name="识别文字").click()
         expect(tab.locator(BOX)).to_have_value(re.compile("Write down all the text"))
         expect(tab.locator(BOX)).to_be_focused()

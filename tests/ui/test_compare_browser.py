@@ -5,6 +5,7 @@ import re
 import pytest
 from page_kit import file_of, scene, until, write
 from playwright.sync_api import expect
+from visit_kit import visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -24,17 +25,10 @@ def page(open_page, journal):
 
 @pytest.fixture
 def tab(browser, page):
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, locale="en-US")
-    tab = context.new_page()
-    complaints = []
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(page.url)
-    expect(tab.locator("#message textarea")).to_be_editable(timeout=30_000)
-    tab.get_by_role("tab", name="Compare").click()
-    yield tab
-    context.close()
-    assert not complaints
+    with visitors(browser) as open_:
+        tab = open_(page.url, viewport={"width": 1280, "height": 1000})
+        tab.get_by_role("tab", name="Compare").click()
+        yield tab
 
 
 def side(tab, place, part):

@@ -8,19 +8,12 @@ from axe_playwright_python.sync_playwright import Axe
 from page_kit import file_of, scene, write
 from PIL import Image
 from playwright.sync_api import expect
+from visit_kit import DESK, PHONE, SHIFTS, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 FIELDS = [f"#ground-{name} input" for name in ("x0", "y0", "x1", "y1")]
 ROWS = "#ground-table tbody tr"
-SHIFTS = """
-window.shifts = [];
-new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput)
-    shifts.push([entry.value, entry.sources.map(({node}) => (node?.outerHTML ?? node?.data ?? '').slice(0, 200))]);
-}).observe({type: 'layout-shift', buffered: true});
-"""
 
 
 @pytest.fixture(scope="module")
@@ -30,27 +23,16 @@ def page(open_page):
 
 @pytest.fixture
 def visit(browser, page):
-    """Opens the tab as a new visitor; at the end nothing failed in the console."""
-    opened = []
+    """Opens the tab as a new visitor."""
+    with visitors(browser) as open_:
 
-    def open_(language="en", **options):
-        context = browser.new_context(**{"viewport": DESK, "locale": "en-US", "accept_downloads": True, **options})
-        tab = context.new_page()
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.add_init_script(SHIFTS)
-        tab.goto(f"{page.url}/?lang={language}")
-        expect(tab.locator("#message textarea")).to_be_editable(timeout=30_000)
-        tab.get_by_role("tab").nth(1).click()
-        expect(tab.locator("#ground-run")).to_be_visible()
-        opened.append((context, tab))
-        return tab
+        def visit(language="en", **options):
+            tab = open_(f"{page.url}/?lang={language}", script=SHIFTS, accept_downloads=True, **options)
+            tab.get_by_role("tab").nth(1).click()
+            expect(tab.locator("#ground-run")).to_be_visible()
+            return tab
 
-    yield open_
-    for context, tab in opened:
-        context.close()
-        assert not tab.complaints
+        yield visit
 
 
 def give(tab, path):

@@ -2,10 +2,9 @@
 
 import pytest
 from playwright.sync_api import expect
+from visit_kit import BOX, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-BOX = "#message textarea"
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +14,8 @@ def page(open_page):
 
 @pytest.fixture
 def tab(browser, page):
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    tab = context.new_page()
-    tab.goto(page.url)
-    expect(tab.locator(BOX)).to_be_editable(timeout=30_000)
-    yield tab
-    context.close()
+    with visitors(browser) as open_:
+        yield open_(page.url, permissions=["clipboard-read", "clipboard-write"])
 
 
 def test_a_thought_is_open_while_it_is_written_and_closed_once_the_answer_begins(tab):
