@@ -6,7 +6,9 @@ from wording import SAY
 
 from demo.grounding import cogvlm, dialects
 from demo.types import Size
+from demo.ui.handlers.answering import Answer
 from demo.ui.reading import readable
+from demo.ui.tabs import compare
 
 SIZE = Size(1000, 1000)
 
@@ -96,3 +98,10 @@ def test_a_finished_text_keeps_a_bracket_that_is_no_box():
 def test_bare_boxes_are_put_into_words(text, label, pieces):
     found = [replace(region, label=label) for region in cogvlm.parse(text, SIZE)]
     assert readable(SAY, text, found, "cogvlm") == pieces
+
+
+@pytest.mark.parametrize("state", ["answering", "stopped", "failed"])
+def test_the_compare_tab_shows_no_box_that_was_never_finished(state):
+    _, text, _ = compare._parts(SAY, Answer(state=state, text="a dog [[012,3", dialect="cogvlm"))
+    assert "a dog" in text
+    assert "[[" not in text

@@ -225,7 +225,7 @@ def _parts(say: Texts, answer: Answer) -> list[Any]:
     """Values for `Side.outputs`."""
     words = line_of(say, answer.remark) or pending(say, answer.thought) or say("chat.writing")
     kind = {"failed": "error", "waiting": "busy", "answering": "busy"}.get(answer.state, "remark")
-    pieces = readable(say, answer.text, answer.regions, answer.dialect, is_growing=answer.state == "answering")
+    pieces = readable(say, answer.text, answer.regions, answer.dialect, is_growing=answer.state != "done")
     text = markup.answer_html(pieces, colour_of(region.label for region in answer.regions))
     drawn = gr.update(value=answer.drawn, visible=answer.drawn is not None)
     return [markup.line(words, kind), f"<div class='answer'>{text}</div>" if text else "", drawn]
