@@ -5,7 +5,9 @@ import json
 import zipfile
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from page_kit import file_of, scene, until, write
 from wording import SAY
@@ -14,6 +16,7 @@ from demo.captioning import export
 from demo.errors import ConfigError, InvalidInput, PictureError
 from demo.types import GenerateRequest, Message
 from demo.ui import jobs, markup
+from demo.ui.app import build_app
 from demo.ui.batch import PAGE, STEP, Viewer
 from demo.ui.handlers import batch
 from demo.ui.language import load_languages
@@ -41,6 +44,20 @@ def turned(context, job, others_wait=nobody):
 def entries_in(path):
     with zipfile.ZipFile(path) as made:
         return [json.loads(line) for line in made.read("captions.jsonl").splitlines()], made.namelist()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")  # gradio's queue makes one for its locks
+def test_a_turn_that_finds_another_one_at_work_leaves_the_page_its_number(make):
+    context = make()
+    page = build_app(context)
+    events = next(function.fn.__self__ for function in page.fns.values() if function.name == "work")
+    visit = SimpleNamespace(query_params={}, cookies={}, headers={})
+    viewer = Viewer(batch.begin(context, uploads(context, 3), "short"))
+    with closing(events.work(visit, viewer, 1)) as first:
+        assert next(first)[0] == 1
+        assert [values[0] for values in events.work(visit, viewer, 2)] == [gr.skip()]
+        assert events.follow(visit, viewer, 2)[0] == gr.skip()
+    assert events.follow(visit, viewer, 2)[0] == 3  # nobody is at it: it is this page's turn
 
 
 def test_a_job_captions_uploads_and_archives_and_tells_of_broken_files(make):

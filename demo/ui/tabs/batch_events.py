@@ -60,8 +60,8 @@ class Events:
                 yield [turn, gr.skip(), *self._running(say, viewer, batch, captions, has_rows=has_rows)]
         if viewer.batch is not batch:  # cleared meanwhile
             return
-        if batch.at_work.locked():  # another tab's turn is at it
-            yield [turn, gr.Timer(active=True), *self._view(say, viewer)]
+        if batch.at_work.locked():  # another turn is at it; its number stays, or both would change it without an end
+            yield [gr.skip(), gr.Timer(active=True), *self._view(say, viewer)]
         elif batch.wants_turn:
             captions = shown.captions(has_rows=True)
             yield [turn + 1, gr.skip(), *self._running(say, viewer, batch, captions, has_rows=True)]
@@ -74,7 +74,7 @@ class Events:
         is_followed = batch is not None and batch.at_work.locked()
         takes_over = batch is not None and batch.wants_turn and not is_followed
         shown = self._view(self._say(request), viewer)
-        return [turn + 1 if takes_over else turn, gr.Timer(active=is_followed), *shown]
+        return [turn + 1 if takes_over else gr.skip(), gr.Timer(active=is_followed), *shown]
 
     def pause(self, request: gr.Request, viewer: Viewer, turn: float) -> list[Any]:
         batch = viewer.batch
