@@ -25,7 +25,7 @@ from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse_norms
 from demo.backends.parking import Garage
 from demo.backends.prompting import Prompter, end_of_pictures, thought_words
-from demo.backends.recorded import CudaGraphs, Recorder
+from demo.backends.recorded import Recorder, on_cards
 from demo.backends.rehearsing import Truth, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling, Row
 from demo.backends.slots import SlotCache
@@ -221,7 +221,7 @@ def _ways_to_record(placement: Placement) -> Iterator[Recorder | None]:
     """The ways to make steps of fixed shapes, the best first; the last is not to."""
     cards = memory.devices_of(placement)
     if placement.graphs and all(card.startswith("cuda") for card in cards):
-        yield partial(CudaGraphs, cards)
+        yield on_cards(cards)
     yield None
 
 
