@@ -186,6 +186,7 @@ class HFBackend:
     @torch.inference_mode()
     def _generated(self, inputs: Any) -> Any:
         settings = settings_for(Sampling(), self._settings, max_new_tokens=WARM_UP_TOKENS)
+        settings.min_new_tokens = WARM_UP_TOKENS  # who ends at once would have taken no step to be compared
         settings.output_logits = settings.return_dict_in_generate = True
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
