@@ -24,6 +24,7 @@ from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse_norms
 from demo.backends.parking import Garage
+from demo.backends.preparing import remember_pictures
 from demo.backends.prompting import Prompter, end_of_pictures, thought_words
 from demo.backends.recorded import Recorder, on_cards
 from demo.backends.rehearsing import Truth, rehearse
@@ -71,6 +72,7 @@ class HFBackend:
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
             fuse_norms(loaded.model)
+            remember_pictures(loaded.processor)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
