@@ -93,7 +93,7 @@ CATALOG: Mapping[str, ModelSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            _spec(BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=3),  # with more before it, it lists fewer things
+            _spec(BUNDLED_MODEL, str(BUNDLED), "cogvlm", max_turns=8),  # as many as the conversations that it was trained on have
             _spec("cogvlm", "zai-org/cogvlm-chat-hf", "cogvlm", tokenizer=VICUNA, roles=TALKERS),
             _spec("cogvlm-grounding", "zai-org/cogvlm-grounding-generalist-hf", "cogvlm", tokenizer=VICUNA),
             _spec("cogvlm2", "zai-org/cogvlm2-llama3-chat-19B", "cogvlm2", roles=TALKERS),

@@ -40,6 +40,7 @@ __all__ = [
 
 CLOSE_S = 2.0
 POLL_S = 0.05
+PREPARING = 4  # threads of the CPU that reading one prompt's pictures is worth
 
 _only_one = threading.Lock()  # held by the manager that lives
 
@@ -211,12 +212,13 @@ def plan_all(config: EngineConfig, specs: Mapping[Role, ModelSpec], devices: Seq
 def share_threads(plans: Iterable[Plan], *, cores: int) -> dict[bool, int]:
     """Threads of a replica that computes on the CPU (True) and of one that does not (False).
 
-    Those that do share the cores, but for one that each of the others needs before its first token.
+    Those that do share the cores, but for one that each of the others needs before its first token. These only prepare
+    prompts, several at a time, each in a thread of its own that would start as many.
     """
     replicas = [replica for plan in plans for replica in plan.replicas]
     on_cpu = sum("cpu" in replica.devices for replica in replicas)
     on_cards = len(replicas) - on_cpu
-    return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, cores // len(replicas))}
+    return {True: max(1, (cores - on_cards) // max(1, on_cpu)), False: max(1, min(PREPARING, cores // len(replicas)))}
 
 
 def _attempt(

@@ -161,7 +161,12 @@ def test_nothing_that_is_asked_raises_the_count_of_loads(start):
 
 @pytest.mark.parametrize(
     ("placement", "devices", "cores", "on_cpu", "on_cards"),
-    [("cpu", [MAIN_MEMORY], 8, 8, 8), ("replicate", cards(2), 8, 6, 4), ("replicate", cards(4), 2, 1, 1)],
+    [
+        ("cpu", [MAIN_MEMORY], 8, 8, 4),
+        ("replicate", cards(2), 8, 6, 4),
+        ("replicate", cards(2), 64, 62, 4),
+        ("replicate", cards(4), 2, 1, 1),
+    ],
 )
 def test_replicas_share_the_cores(placement, devices, cores, on_cpu, on_cards):
     decision = plan(measure(resolve(ModelChoice("fake"))), devices, Flags(placement=placement))
