@@ -26,18 +26,27 @@ def fuse_norms(model: torch.nn.Module) -> int:
     for module in model.modules():
         epsilon = _epsilon(module)
         if epsilon is not None and _is_plain(module, epsilon):
-            module.forward = partial(_norm, module, epsilon, module.forward)
+            place = _place(module)
+            setattr(module, place, partial(_norm, module, epsilon, getattr(module, place)))
             fused += 1
     return fused
 
 
+def _place(module: Any) -> str:
+    """The attribute by which what the norm computes is called; accelerate's hooks stand before it."""
+    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
+
+
 def _epsilon(module: Any) -> float | None:
     """Of a module that may be such a norm: one weight, as long as what is normed is wide, and nothing else."""
-    if "rmsnorm" not in type(module).__name__.lower() or hasattr(module, "_hf_hook"):
+    if "rmsnorm" not in type(module).__name__.lower():
         return None
     if [name for name, _ in module.named_parameters()] != ["weight"] or module.weight.dim() != 1:
         return None
-    if len(inspect.signature(module.forward).parameters) != 1:  # a gate, for example, may be given or not
+    compute: Any = getattr(module, _place(module), None)
+    if module.weight.is_meta or getattr(compute, "__func__", None) is not type(module).forward:
+        return None  # it waits elsewhere, or somebody else has exchanged it
+    if len(inspect.signature(compute).parameters) != 1:  # a gate, for example, may be given or not
         return None
     found = next((getattr(module, name) for name in EPSILONS if hasattr(module, name)), None)
     return float(found) if isinstance(found, float | int) else None
@@ -56,7 +65,7 @@ def _is_plain(module: Any, epsilon: float) -> bool:
     given = torch.linspace(-2, 2, len(SCALES) * weight.numel(), device=weight.device).view(len(SCALES), -1)
     given *= torch.tensor(SCALES, device=weight.device)[:, None]
     try:
-        found = trial(given)
+        found = type(module).forward(trial, given)
     except Exception:  # noqa: BLE001 - whatever it is, the norm wants something else, and stays as it is
         return False
     wanted = functional.rms_norm(given, numbers.shape, numbers, epsilon)

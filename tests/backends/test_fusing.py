@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
@@ -100,6 +101,31 @@ def test_what_computes_something_else_is_left_alone(cls):
 @pytest.mark.parametrize("norm", [torch.nn.LayerNorm(WIDTH), torch.nn.RMSNorm(WIDTH)], ids=["layer", "no epsilon"])
 def test_a_norm_without_an_epsilon_of_its_own_or_of_another_kind_is_none(norm):
     assert fuse_norms(torch.nn.Sequential(norm)) == 0
+
+
+class Watched(AlignDevicesHook):
+    calls = 0
+
+    def pre_forward(self, module, *args, **kwargs):
+        self.calls += 1
+        return super().pre_forward(module, *args, **kwargs)
+
+
+def test_a_norm_of_a_model_over_several_devices_keeps_the_hook_that_moves_its_input():
+    norm, given, hook = LlamaRMSNorm(WIDTH), torch.randn(3, WIDTH), Watched(execution_device="cpu")
+    before = norm(given)
+    add_hook_to_module(norm, hook)
+    assert fuse_norms(torch.nn.Sequential(norm)) == 1
+    assert (norm._old_forward.func.__name__, hook.calls) == ("_norm", 0)
+    torch.testing.assert_close(norm(given), before)
+    assert hook.calls == 1
+
+
+def test_a_norm_whose_weight_waits_elsewhere_or_that_was_exchanged_already_is_left_alone():
+    waiting, changed = LlamaRMSNorm(WIDTH), LlamaRMSNorm(WIDTH)
+    add_hook_to_module(waiting, AlignDevicesHook(execution_device="cpu", offload=True))
+    changed.forward = lambda hidden_states: hidden_states
+    assert fuse_norms(torch.nn.Sequential(waiting, changed)) == 0
 
 
 def test_each_norm_is_tried_for_itself():
