@@ -35,7 +35,7 @@ def attend(
     """What transformers' function gives, (B, T, H, d)."""
     batch, heads, tokens, width = query.shape
     is_shared = tokens == 1 and attention_mask is not None and attention_mask.shape[1] == 1 and heads > key.shape[1]
-    if not is_shared:
+    if not is_shared or how.get("position_bias") is not None:  # which each head has of its own
         found: tuple[torch.Tensor, None] = sdpa_attention.sdpa_attention_forward(
             module, query, key, value, attention_mask, **how
         )

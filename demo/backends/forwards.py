@@ -83,8 +83,8 @@ class Forwards:
 
         ``lengths`` are the tokens that each slot holds, of all slots; the first are the answers'.
         """
-        if self._recorded is not None:
-            return self._recorded.step(tokens, positions, lengths)
+        if self._recorded is not None and (scores := self._recorded.step(tokens, positions, lengths)) is not None:
+            return scores
         width = self._cache.at_step(lengths[: len(tokens)])
         return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
 

@@ -24,8 +24,9 @@ from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse_norms
 from demo.backends.parking import Garage
+from demo.backends.preparing import remember_pictures
 from demo.backends.prompting import Prompter, end_of_pictures, thought_words
-from demo.backends.recorded import CudaGraphs, Recorder
+from demo.backends.recorded import Recorder, on_cards
 from demo.backends.rehearsing import Truth, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling, Row
 from demo.backends.slots import SlotCache
@@ -71,6 +72,7 @@ class HFBackend:
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
             fuse_norms(loaded.model)
+            remember_pictures(loaded.processor)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
@@ -186,6 +188,7 @@ class HFBackend:
     @torch.inference_mode()
     def _generated(self, inputs: Any) -> Any:
         settings = settings_for(Sampling(), self._settings, max_new_tokens=WARM_UP_TOKENS)
+        settings.min_new_tokens = WARM_UP_TOKENS  # who ends at once would have taken no step to be compared
         settings.output_logits = settings.return_dict_in_generate = True
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
@@ -221,7 +224,7 @@ def _ways_to_record(placement: Placement) -> Iterator[Recorder | None]:
     """The ways to make steps of fixed shapes, the best first; the last is not to."""
     cards = memory.devices_of(placement)
     if placement.graphs and all(card.startswith("cuda") for card in cards):
-        yield partial(CudaGraphs, cards)
+        yield on_cards(cards)
     yield None
 
 

@@ -1,16 +1,19 @@
 """Steps of a fixed shape, recorded once and replayed: a card then waits for no Python between two kernels.
 
 Owns the tensors that a recording reads from, and how a CUDA graph is made; the shapes are those of `demo.steps`. What a
-step computes is given to it. A recording is of the very memory that it was made with;
-once the slots' memory has moved it is made anew. Shapes: B answers, C columns, V vocabulary; positions are (…, B, 1).
+step computes is given to it. A recording is of the very memory that it was made with; once the slots' memory has moved
+it is made anew. Where recording fails, nothing is recorded from then on. Shapes: B answers, C columns, V vocabulary;
+positions are (…, B, 1).
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -21,6 +24,8 @@ Compute = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor
 Run = Callable[[], torch.Tensor]
 Record = Callable[[Run], Run]  # from a step that computes to one that gives the same from the same tensors
 Recorder = Callable[[], Record]  # recordings of one maker are dropped together
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +46,22 @@ class RecordedSteps:
         self._cache = cache
         self._compute = compute
         self._recorder = recorder
-        self._record = recorder()
+        self._record, self._memory = recorder(), cache.memory
         self._recordings: dict[Shape, Recording] = {}
-        self._memory = -1
+        self._has_failed = False
         self._kind: tuple[torch.Tensor, torch.Tensor] | None = None  # a token and its position, (1,) and (…, 1, 1)
 
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-        """The scores (B, V) of a step. ``lengths`` are those of all slots: rows that fill up a shape write behind what
-        an idle slot holds."""
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor | None:
+        """The scores (B, V) of a step; None where it cannot be recorded, and has to be computed.
+
+        ``lengths`` are those of all slots: rows that fill up a shape write behind what an idle slot holds.
+        """
         count = len(tokens)
+        self._cache.reach(max(lengths[:count]) + 1)
         self._kind = self._kind or (tokens[:1].clone(), positions[..., :1, :].clone())
         recording = self._recorded(shape_for(count, max(lengths[:count]) + 1, **self._room()), lengths)
+        if recording is None:
+            return None
         recording.tokens[:count] = tokens
         recording.positions[..., :count, :] = positions
         recording.lengths.copy_(self._filled(lengths, len(recording.lengths)), non_blocking=True)
@@ -65,17 +75,21 @@ class RecordedSteps:
         end_s, behind = time.monotonic() + limit_s, [self._cache.num_columns] * self._cache.num_slots
         shapes = all_shapes(**self._room())
         for index, shape in enumerate(shapes):
-            if time.monotonic() > end_s:
+            if self._kind is None or self._has_failed or time.monotonic() > end_s:
                 break
             told(index / len(shapes))
             self._recorded(shape, behind)
 
-    def _recorded(self, shape: Shape, lengths: Sequence[int]) -> Recording:
+    def _recorded(self, shape: Shape, lengths: Sequence[int]) -> Recording | None:
         if self._memory != self._cache.memory:
             self.forget()
-        if shape not in self._recordings:
-            self._recordings[shape] = self._new(shape, lengths)
-        return self._recordings[shape]
+        if shape not in self._recordings and not self._has_failed:
+            try:
+                self._recordings[shape] = self._new(shape, lengths)
+            except Exception as error:  # noqa: BLE001 - whatever it is: a step can be computed without, and tells then
+                self._has_failed = True
+                log.warning("steps of %d answers and %d columns cannot be recorded, nor others: %r", *shape, error)
+        return self._recordings.get(shape)
 
     def forget(self) -> None:
         """Give up all recordings, and the memory that they hold."""
@@ -105,6 +119,12 @@ class RecordedSteps:
         return Recording(fixed_tokens, fixed_positions, fixed_lengths, numbers, self._record(run))
 
 
+def on_cards(cards: Sequence[str]) -> Recorder:
+    """Makes `CudaGraphs` on these cards, always with the same streams: libraries keep memory for each that they meet,
+    32 MiB on an H100, and do not give it back."""
+    return partial(CudaGraphs, [torch.cuda.Stream(card) for card in cards])
+
+
 class CudaGraphs:
     """Records on one card, or over several that a model is spread over; the first is the one that steps are read from.
 
@@ -112,9 +132,9 @@ class CudaGraphs:
     libraries set up for a stream is there once it is recorded.
     """
 
-    def __init__(self, cards: Sequence[str]) -> None:
-        self._cards = [torch.device(card) for card in cards]
-        self._streams = [torch.cuda.Stream(card) for card in self._cards]
+    def __init__(self, streams: Sequence[torch.cuda.Stream]) -> None:
+        self._streams = streams
+        self._cards = [stream.device for stream in streams]
         self._pool = torch.cuda.graph_pool_handle()
         self._pools = []  # of the other cards, which a recording on the first does not care for
         for card in self._cards[1:]:
@@ -122,8 +142,13 @@ class CudaGraphs:
                 self._pools.append(torch.cuda.MemPool())
 
     def __call__(self, run: Run) -> Run:
+        # where recording fails torch leaves its stream the current one
+        with _current([torch.cuda.current_stream(card) for card in self._cards]):
+            return self._recorded(run)
+
+    def _recorded(self, run: Run) -> Run:
         self._wait()
-        with self._on_streams():  # libraries choose and set up their kernels outside of the recording
+        with _current(self._streams):  # libraries choose and set up their kernels outside of the recording
             run()
         self._wait()
         graph = torch.cuda.CUDAGraph()
@@ -135,7 +160,7 @@ class CudaGraphs:
                 torch.cuda.graph(graph, self._pool, self._streams[0], capture_error_mode="thread_local")
             )
             self._fork()
-            with self._on_streams():
+            with _current(self._streams):
                 scores = run()
             self._join()
 
@@ -150,13 +175,6 @@ class CudaGraphs:
 
         return replay
 
-    @contextmanager
-    def _on_streams(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for stream in reversed(self._streams):  # the first card is the current one then
-                stack.enter_context(torch.cuda.stream(stream))
-            yield
-
     def _fork(self) -> None:
         for stream in self._streams[1:]:
             stream.wait_stream(self._streams[0])
@@ -168,3 +186,12 @@ class CudaGraphs:
     def _wait(self) -> None:
         for card in self._cards:
             torch.cuda.synchronize(card)
+
+
+@contextmanager
+def _current(streams: Sequence[torch.cuda.Stream]) -> Iterator[None]:
+    """Until it ends these are the current streams, and the first one's card is the current card."""
+    with ExitStack() as stack:
+        for stream in reversed(streams):
+            stack.enter_context(torch.cuda.stream(stream))
+        yield

@@ -116,13 +116,13 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def at_prompt(self, slot: int, start: int, end: int) -> None:
         """The next forward reads the tokens from ``start`` to ``end`` of the conversation in a slot."""
-        self._reach(end)
+        self.reach(end)
         self.window = Prompt(slot, start)
 
     def at_step(self, lengths: Sequence[int]) -> int:
         """The next forward reads one token of each of the first slots; returns how many columns it looks at."""
         width = max(lengths) + 1
-        self._reach(width)
+        self.reach(width)
         devices = {layer.keys.device for layer in self.layers}
         numbers = torch.tensor([lengths, range(len(lengths))])  # (2, B), so that one copy takes both along
         on = {device: numbers.to(device, non_blocking=True) for device in devices}
@@ -145,7 +145,8 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.num_columns = self._first_columns
         self.memory += 1
 
-    def _reach(self, num_columns: int) -> None:
+    def reach(self, num_columns: int) -> None:
+        """Have room for conversations of so many tokens; what is held stays."""
         while self.num_columns < num_columns:
             self.num_columns *= 2
             self.memory += 1

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from demo.engine.arranging import arrange
 from demo.engine.footprint import ModelFootprint
-from demo.engine.pipeline import RESERVE_BYTES, Pipeline, card_dtype, cpu_dtype, pipeline_of
+from demo.engine.pipeline import RESERVE_BYTES, Pipeline, card_dtype, cpu_dtype, has_recordings, pipeline_of
 from demo.engine.placing import by_number, least
 from demo.engine.plans import Flags, Load, Plan, ReplicaPlan
 from demo.engine.shape import PLANNED_CONTEXT
@@ -96,7 +96,7 @@ def made_plan(
         replicas=tuple(replicas),
         context=model.shape.context,
         slots=model.slots(flags.slots),
-        graphs=bool(flags.graphs) and all("cpu" not in one.loads for one in replicas or (tried,)),
+        graphs=has_recordings(model, flags) and all("cpu" not in one.loads for one in replicas or (tried,)),
         shortfall_bytes=short,
         tried=tried,
         attn=flags.attn,

@@ -165,9 +165,14 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
     )
 
 
+def has_recordings(model: ModelFootprint, flags: Flags) -> bool:
+    """Whether there is room for recorded steps, where the model is on cards alone."""
+    return bool(flags.graphs) and not flags.offload and not model.shape.answers_alone
+
+
 def _graphs(model: ModelFootprint, flags: Flags, layers: int) -> int:
     """What recorded steps of every shape take, of so many layers."""
-    if not flags.graphs or flags.offload or model.shape.answers_alone:
+    if not has_recordings(model, flags):
         return 0
     shapes = all_shapes(slots=model.slots(flags.slots), context=model.shape.context)
     return len(shapes) * layers * GRAPH_LAYER_BYTES

@@ -110,8 +110,8 @@ def _decide(models: Sequence[ModelFootprint], devices: Sequence[Device], site: S
 
 def _with_more(models: Sequence[ModelFootprint], plans: tuple[Plan, ...], site: Site, flags: Flags) -> tuple[Plan, ...]:
     """The same plans with what there is room for: steps recorded first, then more answers at a time."""
-    if flags.graphs is None and site.cards:
-        recording = replace(flags, graphs=True)
+    if site.cards and (flags.graphs is None or (flags.graphs and flags.offload)):
+        recording = replace(flags, graphs=True, offload=False)  # where main memory is needed, steps are not recorded
         found = _attempt(models, site, recording)
         if found is not None and is_same(found, plans) and any(plan_.graphs for plan_ in found):
             plans, flags = found, recording

@@ -54,3 +54,11 @@ def test_masks_of_each_head_are_left_to_transformers():
     found, _ = attending.attend(module, query, key, value, wide)
     expected, _ = sdpa_attention_forward(module, query, key, value, wide)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_bias_of_each_head_is_left_to_transformers():
+    asked = given(4, 2, 1)
+    bias = torch.randn(1, 4, 1, COLUMNS)
+    found, _ = attending.attend(*asked, position_bias=bias)
+    expected, _ = sdpa_attention_forward(*asked, position_bias=bias)
+    torch.testing.assert_close(found, expected)

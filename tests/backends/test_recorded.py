@@ -12,7 +12,7 @@ import torch
 
 from demo.backends.forwards import Forwards
 from demo.backends.hf import HFBackend
-from demo.backends.recorded import CudaGraphs
+from demo.backends.recorded import on_cards
 from demo.backends.rolling import LEAST_SHARED, Rolling
 from demo.backends.slots import SlotCache
 from demo.backends.streaming import end_tokens
@@ -142,9 +142,58 @@ def test_recordings_are_made_anew_where_memory_is_other_memory(backend, recorder
     assert len(recorder.shapes) == 2 * before
 
 
+@pytest.mark.parametrize("count", range(3))
+def test_where_recording_fails_steps_are_computed_and_no_more_are_recorded(backend, recorder, count):
+    """In the middle of an answer, too, for which memory may be short; what is recorded already is replayed."""
+
+    def record(run):
+        if len(recorder.shapes) >= count:
+            run()
+            raise torch.OutOfMemoryError("no room")
+        return recorder(run)
+
+    backend._rolling._forwards._recorded._record = record
+    requests = [asked(f"What is this? {number}", max_new_tokens=20) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda request: answered(backend, request)[0], requests))
+    assert found == [alone(backend, request) for request in requests]
+    assert len(recorder.shapes) == count
+    told = []
+    backend._rolling._forwards.record_all(told.append, limit_s=60)
+    assert (len(recorder.shapes), told) == (count, [])
+
+
+def test_slots_grow_under_recorded_steps(backend, recorder):
+    """Where it is not known how long conversations get, an answer may be what makes them longer."""
+    cache = backend._rolling._cache
+    question = asked("What is this?", max_new_tokens=40)
+    assert answered(backend, question)[0] == alone(backend, question)
+    held = cache._first_columns = cache.num_columns = (
+        max(len(held.tokens) for held in backend._rolling._remembered) - 20
+    )
+    backend._rolling.forget()
+    assert answered(backend, question)[0] == alone(backend, question)
+    assert cache.num_columns == 2 * held
+
+
+def test_nothing_is_recorded_before_it_is_known_what_a_step_reads(backend, recorder):
+    backend._rolling._forwards.record_all(lambda _: None, limit_s=60)
+    assert recorder.shapes == []
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
 def test_a_graph_replays_what_it_recorded_from_what_its_tensors_hold_now():
     given = torch.ones(4, device="cuda")
-    replay = CudaGraphs()(lambda: given * 2)
+    replay = on_cards(["cuda:0"])()(lambda: given * 2)
     given.fill_(3)
     assert replay().tolist() == [6, 6, 6, 6]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+def test_a_recording_that_fails_leaves_the_streams_as_they_were():
+    given, record = torch.ones(4, device="cuda"), on_cards(["cuda:0"])()
+    before = torch.cuda.current_stream()
+    with pytest.raises(RuntimeError):
+        record(lambda: given * given.sum().item())  # which would have to wait for the card
+    assert torch.cuda.current_stream() == before
+    assert record(lambda: given * 2)().tolist() == [2, 2, 2, 2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from demo.backends.forwards import Forwards
-from demo.backends.hf import WARM_UP_QUESTIONS, HFBackend
+from demo.backends.hf import WARM_UP_QUESTIONS, WARM_UP_TOKENS, HFBackend
 from demo.backends.rehearsing import Ability, rehearse
 from demo.backends.rolling import Rolling
 from demo.backends.slots import SlotCache
@@ -49,6 +49,16 @@ def answers(backend, count=SLOTS):
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+@pytest.mark.parametrize("make", [save_llava, save_paligemma], ids=["llava", "paligemma"])
+def test_steps_are_compared_although_the_model_would_end_at_once(load, make):
+    backend = load(make)
+    first = backend._truth(WARM_UP_QUESTIONS[0], (picture(),))
+    backend._settings.eos_token_id = int(first.tokens[0])
+    truth = backend._truth(WARM_UP_QUESTIONS[0], (picture(),))
+    assert len(truth.tokens) == WARM_UP_TOKENS
+    assert torch.equal(truth.scores[0], first.scores[0])
 
 
 @pytest.mark.parametrize("make", [tinyfamilies.save_florence2, tinyfamilies.save_kosmos2], ids=["florence2", "kosmos2"])

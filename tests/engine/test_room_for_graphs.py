@@ -1,5 +1,7 @@
 """Recorded steps are planned for where there is room for them, and nothing is given up for them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,24 @@ def test_on_a_cpu_or_with_layers_in_main_memory_nothing_is_recorded(flags):
     found = assess(parts, [card(0, 8 * UNIT + 2 * GIB), cpu(64 * GIB)], spilled)
     assert "cpu" in found.replicas[0].loads
     assert found.graphs is False
+
+
+@pytest.mark.parametrize("flags", [WITH, ASKED])
+def test_that_layers_may_be_in_main_memory_takes_nothing_from_what_is_planned(flags):
+    devices = [card(0, 80 * GIB), cpu(64 * GIB)]
+    found, without = (assess(model(4, **SHAPE), devices, replace(flags, offload=is_so)) for is_so in (True, False))
+    assert (found.graphs, found.replicas) == (True, without.replicas)
+    tight = [card(0, assess(model(4, **SHAPE), devices, WITHOUT).replicas[0].load.total), cpu(64 * GIB)]
+    found = assess(model(4, **SHAPE), tight, replace(flags, offload=True))
+    assert (found.fits, found.graphs) == (True, False)
+
+
+@pytest.mark.parametrize("flags", [WITH, ASKED])
+def test_of_a_model_that_answers_alone_nothing_is_recorded(flags):
+    found, without = (
+        assess(model(4, **SHAPE, answers_alone=True), [card(0, 80 * GIB)], one) for one in (flags, WITHOUT)
+    )
+    assert (found.graphs, found.replicas) == (False, without.replicas)
 
 
 def test_the_flag():
