@@ -27,6 +27,7 @@ Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
       isDue = false;
       for (const button of document.querySelectorAll(nameless)) button.ariaLabel = PAGE.picture;
       document.querySelectorAll(unequipped).forEach(equip);
+      for (const tabs of document.querySelectorAll("[role=tablist]:not([title])")) tabs.title = PAGE.keys;
     });
   }).observe(document, { childList: true, subtree: true });
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from demo.ui.language import PARAMETER, TAGS, Texts
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = (_ASSETS / "page.js", _ASSETS / "grounding.js")
+SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "grounding.js", "shortcuts.js"))
 PAPER, NIGHT = "#f8f8f6", "#131312"  # of the theme
 MOST_KEPT = 16  # one for each language and address
 
@@ -65,7 +65,8 @@ class KeptPages:
 
 def head(say: Texts, script: str) -> str:
     title, about = html.escape(say("page.title")), html.escape(say("page.description"))
-    page = json.dumps({"tag": TAGS[say.language], "picture": say("page.picture"), "edit": say("chat.edit")})
+    texts = {"picture": say("page.picture"), "edit": say("chat.edit"), "keys": say("page.keys")}
+    page = json.dumps({"tag": TAGS[say.language], **texts})
     return (
         f"<script>const PAGE = {page};\n{script}</script>"
         f"<title>{title}</title><meta name='description' content='{about}'>"

@@ -140,6 +140,34 @@ def test_tabs_and_what_is_folded_open_by_the_keyboard(visit):
     expect(tab.locator("#panel .card").first).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    "look", [{}, {"viewport": PHONE, "color_scheme": "dark", "locale": "zh-CN"}], ids=["desk", "phone"]
+)
+def test_keys_ask_stop_and_open_the_tabs(visit, look):
+    tab = visit(**look)
+    tab.evaluate("document.activeElement.blur()")
+    tab.keyboard.press("/")
+    expect(tab.locator(BOX)).to_be_focused()
+    tab.keyboard.type("Count to a thousand / slowly")
+    expect(tab.locator(BOX)).to_have_value("Count to a thousand / slowly")
+    tab.keyboard.press("Control+Enter")
+    expect(tab.locator("#message .stop-button")).to_be_visible()
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#message .stop-button")).to_have_count(0)
+    tab.keyboard.press("Alt+2")
+    expect(tab.locator("#ground-phrase")).to_be_visible()
+    tab.locator("button.example:visible").first.click()
+    expect(tab.locator("#ground-picture img").first).to_be_visible()
+    tab.keyboard.press("Control+Enter")
+    expect(tab.locator("#ground-stop")).to_be_enabled()
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#ground-stop")).to_be_disabled()
+    tab.keyboard.press("Alt+5")
+    expect(tab.locator("#panel .card").first).to_be_visible()
+    tab.keyboard.press("Alt+1")
+    expect(tab.locator(BOX)).to_be_visible()
+
+
 # --- first sight
 
 
