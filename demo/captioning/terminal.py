@@ -123,7 +123,7 @@ class _Shown:
     def room(self, room: Room) -> None:
         """Tell when memory makes a difference to how many are asked about at a time."""
         limit = room.limit
-        if limit < self._limit:
+        if limit < (self._limit or room.places):  # what ran out before the first look is told too
             self._line("")
             note(f"(memory ran out; from now on at most {limit} at a time)")
         self._limit = limit
