@@ -53,6 +53,8 @@ def _opening(ask: Asker) -> Turn:
 
 def _anew(ask: Asker) -> Turn:
     """A question that owes nothing to what was said: about the whole scene as often as about one thing."""
+    if ask.rng.random() < 0.04:
+        return small_talk(ask)
     whole: tuple[Callable[[Asker], Turn], ...] = (caption_short, caption_detailed, caption_grounded, ground, question)
     return ask.rng.choice(whole)(ask) if ask.rng.random() < 0.5 else question(ask)
 

@@ -137,7 +137,10 @@ _EVERYTHING = (
 
 
 def _everything(ask: Asker) -> Turn:
-    return ask.turn("ground", "ground", _boxes(ask.view.things), x=ask.rng.choice(_EVERYTHING))
+    """Boxes of all kinds in one answer, so each is named before its own, as in a grounded caption."""
+    view = ask.view
+    answer = sentence(view.listed(view.things, boxes=True))
+    return ask.turn("ground", "ground", answer, x=ask.rng.choice(_EVERYTHING), also=tuple(view.by_noun))
 
 
 _GROUND: tuple[Callable[[Asker], Turn | None], ...] = (

@@ -110,9 +110,12 @@ def extreme(things, axis, sign):
     return max(things, key=lambda t: sign * middle(t)[axis])
 
 
+EVERYTHING = re.compile(r"everything|(all|all the|every|each|the) (objects?|things?|items?|elements?)")
+
+
 def meant(things, phrase):
     """The things that a phrase of a grounding request refers to."""
-    if re.fullmatch(r"everything|(all|all the|every|each|the) (objects?|things?|items?|elements?)", phrase):
+    if EVERYTHING.fullmatch(phrase):
         return list(things)
     bare = re.sub(r"^(all the|all|the|every|any|an|a) ", "", phrase)
     for words in (phrase, bare):
@@ -227,7 +230,8 @@ def check_ground(asked, answer, things):
     group = meant(things, asked[1])
     if not group:
         return re.fullmatch(r"There is no .+ in the picture\.", answer) is not None
-    return sorted(boxes(answer)) == written(group)
+    is_named = COUNT(answer) == nouns_of(group)  # boxes of all kinds, which only names tell apart
+    return sorted(boxes(answer)) == written(group) and (is_named or not EVERYTHING.fullmatch(asked[1]))
 
 
 KINDS = [
