@@ -40,6 +40,7 @@ from demo.backends.streaming import (
     neutral_settings,
     settings_for,
 )
+from demo.backends.windows import attend_windows
 from demo.catalog import spec_of_directory
 from demo.errors import BrokenCheckpoint
 from demo.types import DeviceMemory, GenerateRequest, Message, Picture, Placement, Sampling, Size, Usage
@@ -69,6 +70,7 @@ class HFBackend:
         share_keys()
         loaded = loading.load(spec, directory, words, placement)
         self._model = loaded.model
+        attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
             fuse_norms(loaded.model)
