@@ -1,15 +1,17 @@
 """A batch of answers that requests join and leave between two tokens.
 
-Owns the loop: read one prompt that waits, then make one token of every answer, and again. An answer that ends, is
-cancelled or fails leaves at once and takes nobody with it. The first slots are those of the running answers, whichever
-they are; the others keep what ended conversations left, which the next turn goes on from. Knows nothing of how a model
-computes (`forwards`) or of how prompts are made. Shapes: B answers, T tokens, V vocabulary.
+Owns the loop: read a prompt that waits, or a few that are quick to read, then make one token of every answer, and
+again. An answer that ends, is cancelled or fails leaves at once and takes nobody with it. The first slots are those of
+the running answers, whichever they are; the others keep what ended conversations left, which the next turn goes on
+from. Knows nothing of how a model computes (`forwards`) or of how prompts are made. Shapes: B answers, T tokens, V
+vocabulary.
 """
 
 from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -25,6 +27,7 @@ from demo.backends.streaming import Outlet
 from demo.errors import BrokenCheckpoint
 
 LEAST_SHARED = 16  # tokens that two prompts must have in common for it to be worth a thought
+PATIENCE_S = 0.25  # a running answer's pause while prompts are read; one is, however long it takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +84,7 @@ class Rolling:
         *,
         end_tokens: frozenset[int],
         least_shared: int | None = LEAST_SHARED,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A prompt goes on from a slot that holds ``least_shared`` of its first tokens or more; None: it never does."""
         self._forwards = forwards
@@ -88,6 +92,7 @@ class Rolling:
         self._executor = executor
         self._end_tokens = end_tokens
         self._least_shared = least_shared
+        self._clock = clock
         self.num_reused = 0  # tokens that did not have to be read
         self._lock = threading.Lock()  # guards the next two
         self._waiting: deque[Row] = deque()
@@ -118,7 +123,7 @@ class Rolling:
 
     def _turn(self) -> None:
         try:
-            self._admit()
+            self._admit_some()
             self._let_go()
             self._advance()
         except Exception as error:  # noqa: BLE001 - it is raised where the answers are waited for
@@ -131,23 +136,35 @@ class Rolling:
 
     # --- joining
 
-    def _admit(self) -> None:
-        """Read the prompt of the one who has waited longest, if there is a slot."""
+    def _admit_some(self) -> None:
+        """Read prompts until the next one, if it takes as long as the last, would try the patience of those who run.
+
+        So that many who come together do not each wait for a step of all before them.
+        """
+        began_s = now_s = self._clock()
+        while self._admit():
+            before_s, now_s = now_s, self._clock()
+            if (now_s - began_s) + (now_s - before_s) > PATIENCE_S:
+                return
+
+    def _admit(self) -> bool:
+        """Read the prompt of the one who has waited longest, if there is a slot; whether there was one."""
         with self._lock:
             if not self._waiting or len(self._running) == self._cache.num_slots:
-                return
+                return False
             row = self._waiting.popleft()
         if row.outlet.should_stop:
             row.outlet.finish()
-            return
+            return True
         try:
             running, scores = self._read(row, slot=len(self._running))
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             row.outlet.finish(error)
-            return
+            return True
         self._running.append(running)
         self._positions = None
         self._take([running], scores)
+        return True
 
     def _read(self, row: Row, slot: int) -> tuple[Running, torch.Tensor]:
         """Read a prompt into a slot; with the scores (1, V) of the answer's first token."""

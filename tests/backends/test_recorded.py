@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -143,8 +144,10 @@ def test_recordings_are_made_anew_where_memory_is_other_memory(backend, recorder
 
 
 @pytest.mark.parametrize("count", range(3))
-def test_where_recording_fails_steps_are_computed_and_no_more_are_recorded(backend, recorder, count):
+def test_where_recording_fails_steps_are_computed_and_no_more_are_recorded(backend, recorder, count, monkeypatch):
     """In the middle of an answer, too, for which memory may be short; what is recorded already is replayed."""
+    seconds = itertools.count()
+    monkeypatch.setattr(backend._rolling, "_clock", lambda: next(seconds))  # slow prompts: a step follows each
 
     def record(run):
         if len(recorder.shapes) >= count:

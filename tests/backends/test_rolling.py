@@ -146,6 +146,31 @@ def test_those_for_whom_there_is_no_slot_wait_for_one(backend):
     assert found == [alone(backend, request) for request in requests]
 
 
+@pytest.mark.parametrize(
+    ("prompt_s", "expected"),
+    [
+        (0.05, "PPPP4444"),  # all four within the patience
+        (0.1, "PP2PP444"),  # a third would end later than that
+        (0.2, "P1P2P3P4"),  # one is read however long it takes
+        (9.0, "P1P2P3P4"),
+    ],
+)
+def test_prompts_that_are_quick_to_read_are_read_before_the_next_step(backend, monkeypatch, prompt_s, expected):
+    now_s = 0.0
+
+    def pass_time():
+        nonlocal now_s
+        now_s += prompt_s if gate.sizes[-1][1] > 1 else 0.01
+
+    monkeypatch.setattr(backend._rolling, "_clock", lambda: now_s)
+    requests = [asked(f"{number}?", max_new_tokens=9) for number in range(SLOTS)]
+    with Gate(backend) as gate:
+        gate.before = pass_time
+        found = together(backend, requests, gate)
+    assert "".join("P" if tokens > 1 else str(rows) for rows, tokens in gate.sizes)[:8] == expected
+    assert found == [alone(backend, request) for request in requests]
+
+
 def test_one_that_is_cancelled_leaves_and_the_others_go_on(backend):
     stop = threading.Event()
     with ThreadPoolExecutor(3) as pool, Gate(backend) as gate:
