@@ -97,7 +97,8 @@ class HFBackend:
         if self._garage.is_parked:
             raise RuntimeError("the model is parked: its weights are not on the card")
         outlet = self._outlet(cancelled)
-        inputs = self._prompter.prepare(request.messages)
+        # cast here, on the caller's thread: the one that generates has all the others to serve
+        inputs = self._prompter.prepare(request.messages).to(dtype=self._model.dtype)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
         opening = self._prompter.opening(inputs)

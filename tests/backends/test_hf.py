@@ -108,6 +108,16 @@ def test_a_half_precision_file_is_computed_in_float32_on_a_cpu_unless_asked_othe
     assert ask(half)[1].reason == "length"
 
 
+def test_a_prompt_is_cast_before_it_waits_for_the_thread_that_generates(llava, monkeypatch):
+    backend, waiting = loaded(llava, replace(CPU, dtype="bfloat16")), []
+    submit = backend._rolling.submit
+    monkeypatch.setattr(backend._rolling, "submit", lambda row: (waiting.append(row), submit(row)))
+    ask(backend)
+    assert waiting[0].inputs["pixel_values"].dtype == torch.bfloat16
+    assert waiting[0].inputs["input_ids"].dtype == torch.int64
+    backend.close()
+
+
 def test_shards_are_loaded_through_their_index(tmp_path):
     whole = loaded(save_llava(tmp_path / "whole"))
     save_llava(tmp_path / "shards", max_shard_size="100KB")
