@@ -112,7 +112,7 @@ class Looker:
         if not self._is_tried:
             self._is_tried = True
             if not self._is_alike(hidden, given, how):
-                log.debug("%s attends to windows one by one", type(self._module).__name__)
+                log.info("%s attends to windows one by one", type(self._module).__name__)
                 setattr(self._module, _place(self._module), self._own)
                 return self._own(*given, **how)
         return self._together(windows, *given, **how)
