@@ -61,7 +61,7 @@ class FakeOptions:
     hang_at: int = -1  # sleeps for ever, whatever is cancelled
     fail_load: str = ""  # the kind of an error of ours, "error" or "oom" for a foreign one, "exit" to end unheard
     fail_move: str = ""  # "park" or "resume"
-    only_on: str = ""  # a device: faults come only in a replica that has it
+    only_on: str = ""  # an entry of CUDA_VISIBLE_DEVICES: faults come only in a replica that sees this card
     once: str = ""  # a file: faults come only while it is not there, and the first one makes it
     moves: str = ""  # a file that gets a line with the process's id at the start of a load or resume, after a park
     journal: str = ""  # a file that gets a line with the tokens made when a request is taken up and when it is left
@@ -82,13 +82,11 @@ class FakeOptions:
 class FakeBackend:
     def __init__(self) -> None:
         self._options = FakeOptions()
-        self._devices: frozenset[str] = frozenset()
         self._memory = PretendedMemory({})
         self._open: set[str] = set()  # the requests that are being answered
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
         self._options = options = FakeOptions.from_pairs(spec.options)
-        self._devices = frozenset(placement.device_map.values())
         self._note_move("load")
         load_s = options.load_s if not options.slow_load_s or not self._fault_is_due() else options.slow_load_s
         for step in range(LOAD_STEPS):
@@ -173,7 +171,7 @@ class FakeBackend:
             raise ValueError(f"the fake was told not to {what}")
 
     def _fault_is_due(self) -> bool:
-        if self._options.only_on and self._options.only_on not in self._devices:
+        if self._options.only_on and self._options.only_on not in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","):
             return False
         if not self._options.once:
             return True

@@ -1,7 +1,7 @@
 """What this machine has to put a model on: its NVIDIA cards and its main memory.
 
 Owns the reading of both, without a framework and without opening a CUDA context, and the sizes people write ("20GiB",
-"2x24GiB"). Knows nothing of models. Bytes are integers; a card's number is the one torch gives it in a worker.
+"2x24GiB"). Knows nothing of models. Bytes are integers; a card's number is the one that torch would give it here.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _open_nvml() -> Any:
 
 
 def _handles(nvml: Any) -> Iterator[tuple[str, Any]]:
-    """Every card's UUID and handle, in the order of the bus, as workers number them (CUDA_DEVICE_ORDER)."""
+    """Every card's UUID and handle, in the order of the bus, as workers are shown them (CUDA_DEVICE_ORDER)."""
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         yield _text(nvml.nvmlDeviceGetUUID(handle)), handle

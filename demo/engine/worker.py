@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, cast
 
@@ -41,6 +41,7 @@ from demo.engine.events import (
     WorkerEvent,
 )
 from demo.engine.faults import describe
+from demo.engine.own_cards import VISIBLE, OwnCards
 from demo.errors import ConfigError, ReplicaDied
 from demo.types import DeviceMemory, GenerateRequest, Placement, Usage
 
@@ -74,11 +75,11 @@ def main(connection: Connection, job: WorkerJob, parent: int) -> None:
     """The process's body; ``parent`` is the id of the process that must stay alive."""
     _tie_to_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    _choose_cards(job.placement)
+    own = _choose_cards(job.placement)
     _share_cores()
     inbox = Inbox(connection)
     inbox.start()
-    host = Host(job, inbox, Sender(connection))
+    host = Host(_as_seen(job, own), inbox, Sender(connection, own))
     host.load()
     while (command := inbox.next()) is not None:
         host.obey(command)
@@ -134,16 +135,20 @@ class Inbox:
 
 
 class Sender:
-    """The way out, for any thread (downloads report from their own); a parent that is gone ends the process."""
+    """The way out, for any thread (downloads report from their own); a parent that is gone ends the process.
 
-    def __init__(self, connection: Connection) -> None:
+    Here, and nowhere else, the process's own names of its cards become the plan's again.
+    """
+
+    def __init__(self, connection: Connection, own: OwnCards) -> None:
         self._connection = connection
+        self._own = own
         self._lock = threading.Lock()
 
     def send(self, event: WorkerEvent) -> None:
         try:
             with self._lock:
-                self._connection.send(event)
+                self._connection.send(self._own.event(event))
         except OSError:
             os._exit(0)
 
@@ -257,11 +262,16 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _choose_cards(placement: Placement) -> None:
-    """Before any framework is imported: number the cards as the planner did; hide them from a replica on the CPU."""
-    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    if set(placement.device_map.values()) == {"cpu"}:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+def _choose_cards(placement: Placement) -> OwnCards:
+    """Before any framework is imported: show the process its replica's cards alone, none to one on the CPU."""
+    own = OwnCards.of(placement)
+    os.environ.update(own.environment(os.environ.get(VISIBLE)))
+    return own
+
+
+def _as_seen(job: WorkerJob, own: OwnCards) -> WorkerJob:
+    """The job in the names that the process has for its cards; what it says of them is translated on its way out."""
+    return replace(job, placement=own.placement(job.placement), planned=own.inside(job.planned))
 
 
 def _share_cores() -> None:

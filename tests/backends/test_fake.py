@@ -148,7 +148,9 @@ def test_a_parked_model_holds_nothing_of_the_card_and_comes_back_whole():
     assert backend.memory() == {"cuda:0": DeviceMemory(40, 40, 40)}
 
 
-def test_a_fault_may_belong_to_one_device_only():
-    assert loaded(Placement({"": "cuda:0"}), fail_load="broken_checkpoint", only_on="cuda:1")
-    with pytest.raises(BrokenCheckpoint):
-        loaded(Placement({"": "cuda:1"}), fail_load="broken_checkpoint", only_on="cuda:1")
+def test_a_fault_may_belong_to_the_process_that_sees_a_card(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "11,GPU-bb")
+    assert loaded(Placement({"": "cuda:0"}), fail_load="broken_checkpoint", only_on="1")
+    for card in ("11", "GPU-bb"):
+        with pytest.raises(BrokenCheckpoint):
+            loaded(Placement({"": "cuda:0"}), fail_load="broken_checkpoint", only_on=card)
