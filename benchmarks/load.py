@@ -1,7 +1,8 @@
 """How long loads take and what main memory they take: replicas of the engine beside plain `from_pretrained`.
 
-Owns the clock on a worker's stages and the reading of processes' own memory: what is theirs alone, the page cache left
-out. A table stands first, one line of JSON last. Times are seconds, sizes bytes; the table has GiB.
+Owns the clock on a whole load and the reading of processes' own memory: what is theirs alone, the page cache left out.
+What each phase takes the workers tell themselves (`demo.spans`); of several replicas the slowest counts in each.
+Two tables stand first, one line of JSON last. Times are seconds, sizes bytes; the table has GiB.
 
     python -m benchmarks.load --model DIR [--placement WHERE ...] [--rounds 3] [--json FILE]
 """
@@ -13,8 +14,8 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +25,8 @@ from demo.catalog import ModelSpec
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import cpu_threads, detect
 from demo.engine.manager import ModelManager, plan_all, resolve_roles
+from demo.engine.snapshots import ReplicaSnapshot
+from demo.spans import PHASES, Phase
 from demo.types import Placement
 
 GIB = 2**30
@@ -33,18 +36,20 @@ READY_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One way to load. ``weights_s`` is the reading alone, ``ready_s`` all from the start of a process."""
+    """One way to load. ``weights_s`` is `from_pretrained` alone, ``ready_s`` all from the start of a process."""
 
     replicas: int
     ready_s: float
     weights_s: float
     anonymous_bytes: int  # the most that one process had of its own at any moment
+    spans_s: dict[Phase, float] = field(default_factory=dict)
 
 
 def median_of(loads: Sequence[Load]) -> Load:
     names = ("ready_s", "weights_s", "anonymous_bytes")
     ready_s, weights_s, anonymous = (statistics.median(getattr(load, name) for load in loads) for name in names)
-    return Load(loads[0].replicas, ready_s, weights_s, int(anonymous))
+    spans_s = {phase: statistics.median(load.spans_s[phase] for load in loads) for phase in loads[0].spans_s}
+    return Load(loads[0].replicas, ready_s, weights_s, int(anonymous), spans_s)
 
 
 class Watch:
@@ -86,27 +91,29 @@ def by_engine(config: EngineConfig) -> Load:
     with ModelManager(config) as manager, Watch(lambda: [r.pid for r in manager.snapshot().replicas if r.pid]) as watch:
         started_s = time.perf_counter()
         manager.start()
-        weights_s = _follow(manager)
-        return Load(len(weights_s), time.perf_counter() - started_s, max(weights_s), watch.most_bytes)
+        replicas = _loaded(manager)
+        ready_s = time.perf_counter() - started_s
+        spans_s = slowest([replica.load_spans_s for replica in replicas])
+        return Load(len(replicas), ready_s, spans_s.get("weights", 0.0), watch.most_bytes, spans_s)
 
 
-def _follow(manager: ModelManager) -> list[float]:
-    """Wait for all replicas; how long each read weights."""
-    begun_s: dict[int, float] = {}
-    took_s: dict[int, float] = {}
+def slowest(spans_s: Sequence[Mapping[Phase, float]]) -> dict[Phase, float]:
+    """Phase by phase, of the replica that took longest."""
+    return {
+        phase: max(each.get(phase, 0.0) for each in spans_s) for phase in PHASES if any(phase in s for s in spans_s)
+    }
+
+
+def _loaded(manager: ModelManager) -> Sequence[ReplicaSnapshot]:
+    """Wait for all replicas."""
     end_s = time.monotonic() + READY_S
     while True:
         replicas = manager.snapshot().replicas
         for replica in replicas:
-            number, is_reading = replica.replica_id, replica.detail == "loading weights"
-            if is_reading:
-                begun_s.setdefault(number, time.perf_counter())
-            elif number in begun_s:
-                took_s.setdefault(number, time.perf_counter() - begun_s[number])
             if replica.state == "failed" or time.monotonic() > end_s:
                 raise SystemExit(f"A replica did not load: {replica.detail}")
         if all(replica.state == "idle" for replica in replicas):
-            return [took_s.get(replica.replica_id, 0.0) for replica in replicas]
+            return replicas
         time.sleep(POLL_S)
 
 
@@ -122,14 +129,15 @@ def by_hand(config: EngineConfig, spec: ModelSpec) -> Load:
         started_s = time.perf_counter()
         process.start()
         theirs.close()
-        weights_s: float = ours.recv()
+        spans_s: dict[Phase, float] = ours.recv()
         ready_s = time.perf_counter() - started_s
         ours.send(None)
         process.join()
-    return Load(1, ready_s, weights_s, watch.most_bytes)
+    return Load(1, ready_s, spans_s["weights"], watch.most_bytes, spans_s)
 
 
 def _from_pretrained(connection: Connection, spec: ModelSpec, placement: Placement) -> None:
+    started_s = time.perf_counter()
     import torch
     from transformers import AutoModelForImageTextToText
 
@@ -137,11 +145,17 @@ def _from_pretrained(connection: Connection, spec: ModelSpec, placement: Placeme
 
     cls = CogVLMForConditionalGeneration if spec.is_cogvlm else AutoModelForImageTextToText
     dtype = "auto" if placement.dtype == "auto" else getattr(torch, placement.dtype)
-    started_s = time.perf_counter()
+    imported_s = time.perf_counter()
+    cards = [device for device in placement.device_map.values() if device.startswith("cuda")]
+    if cards:
+        torch.cuda.set_device(cards[0])
+    opened_s = time.perf_counter()
     model = cls.from_pretrained(spec.source, device_map=dict(placement.device_map), dtype=dtype)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    connection.send(time.perf_counter() - started_s)
+    loaded_s = time.perf_counter()
+    spans_s = {"imports": imported_s - started_s, "devices": opened_s - imported_s, "weights": loaded_s - opened_s}
+    connection.send(spans_s)
     connection.recv()
     del model
 
@@ -163,7 +177,28 @@ def line_of(placement: str, name: str, load: Load) -> str:
     return f"| {placement} | {name} | {load.replicas} | {load.weights_s:.2f} | {load.ready_s:.2f} | {own} |"
 
 
+def phases_table(found: Mapping[str, Mapping[str, Load]]) -> str:
+    """A column for each phase that any load had; "start" is what came before the first, a process and its code."""
+    rows = [(placement, name, load) for placement, loads in found.items() for name, load in loads.items()]
+    phases = [phase for phase in PHASES if any(phase in load.spans_s for _, _, load in rows)]
+    lines = [f"| placement | | start | {' | '.join(phases).replace('_', ' ')} |", "|---" * (3 + len(phases)) + "|"]
+    for placement, name, load in rows:
+        start_s = max(0.0, load.ready_s - sum(load.spans_s.values()))
+        cells = (f"{load.spans_s[phase]:.2f}" if phase in load.spans_s else "" for phase in phases)
+        lines.append(f"| {placement} | {name} | {start_s:.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 HEAD = "| placement | | replicas | weights, s | ready, s | own memory, GiB |\n|---|---|---|---|---|---|"
+
+
+def _as_json(loads: Mapping[str, Load]) -> dict[str, object]:
+    plain, engine = loads["from_pretrained"], loads["engine"]
+    ratios = {
+        "engine_over_plain": engine.weights_s / plain.weights_s,
+        "ready_over_plain": engine.ready_s / plain.ready_s,
+    }
+    return {**{name: asdict(load) for name, load in loads.items()}, **ratios}
 
 
 def parse_args() -> argparse.Namespace:
@@ -178,7 +213,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     options = parse_args()
     facts = circumstances()
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, Load]] = {}
     print(HEAD)
     for placement in options.placement:
         config = EngineConfig(models=(ModelChoice(options.model),), placement=placement)
@@ -186,10 +221,11 @@ def main() -> None:
         loads = measure(config, spec, options.rounds)
         for name, load in loads.items():
             print(line_of(placement, name, load), flush=True)
-        ratio = loads["engine"].weights_s / loads["from_pretrained"].weights_s
-        found[placement] = {**{name: asdict(load) for name, load in loads.items()}, "engine_over_plain": ratio}
+        found[placement] = loads
+    print()
+    print(phases_table(found))
     asked = {"benchmark": "load", "model": Path(options.model).name, "rounds": options.rounds}
-    result = {**asked, **facts, "loads": found}
+    result = {**asked, **facts, "loads": {placement: _as_json(loads) for placement, loads in found.items()}}
     save(options.json, result)
     print(json.dumps(result))
 

@@ -65,6 +65,8 @@ def _of_replicas(replicas: Sequence[ReplicaSnapshot]) -> Iterator[Family]:
         each(lambda replica: replica.deaths),
     )
     yield Family("demo_replica_load_s", "gauge", "Seconds of the last load.", each(lambda replica: replica.load_s))
+    spans = "Seconds of each phase of the last load; together they are demo_replica_load_s."
+    yield Family("demo_replica_load_phase_s", "gauge", spans, _phases(replicas))
     yield Family(
         "demo_replica_state",
         "gauge",
@@ -80,6 +82,14 @@ def _of_replicas(replicas: Sequence[ReplicaSnapshot]) -> Iterator[Family]:
     )
     speed = "Tokens per second of a replica's last answer."
     yield Family("demo_tokens_per_s", "gauge", speed, each(lambda replica: replica.tokens_per_s))
+
+
+def _phases(replicas: Sequence[ReplicaSnapshot]) -> list[Sample]:
+    return [
+        ({**_replica(replica), "phase": phase}, seconds_s)
+        for replica in replicas
+        for phase, seconds_s in replica.load_spans_s.items()
+    ]
 
 
 def _of_replicas_on_devices(replicas: Sequence[ReplicaSnapshot]) -> Iterator[Family]:

@@ -6,10 +6,11 @@ of any framework. Bytes are integers, seconds end in ``_s``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from demo.spans import Phase
 from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class LoadFacts:
     resident_bytes: dict[str, int]  # device name -> bytes of parameters and buffers
     dtype: str
     slots: int = 1  # how many answers it can make at a time
+    spans_s: Mapping[Phase, float] = field(default_factory=dict)  # seconds of each phase of the load
 
 
 @dataclass(frozen=True, slots=True)

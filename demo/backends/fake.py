@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from demo.backends.base import Finish, LoadFacts, Progress
 from demo.errors import ConfigError, from_kind
 from demo.reasoning import THINK
+from demo.spans import Phase
 from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class FakeBackend:
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
         self._options = options = FakeOptions.from_pairs(spec.options)
         self._note_move("load")
+        started_s = time.monotonic()
         load_s = options.load_s if not options.slow_load_s or not self._fault_is_due() else options.slow_load_s
         for step in range(LOAD_STEPS):
             progress("loading weights", step / LOAD_STEPS)
@@ -96,7 +98,8 @@ class FakeBackend:
             _fail_load(options.fail_load)
         dtype = "float32" if placement.dtype == "auto" else placement.dtype
         self._memory = PretendedMemory(_weights(options, placement, ITEM_BYTES[dtype]))
-        return LoadFacts(options.parameters, dict(self._memory.weights), dtype, placement.slots)
+        spans_s: Mapping[Phase, float] = {"weights": time.monotonic() - started_s}
+        return LoadFacts(options.parameters, dict(self._memory.weights), dtype, placement.slots, spans_s)
 
     def memory(self) -> dict[str, DeviceMemory]:
         return self._memory.report()

@@ -43,6 +43,7 @@ from demo.backends.streaming import (
 from demo.backends.windows import attend_windows
 from demo.catalog import spec_of_directory
 from demo.errors import BrokenCheckpoint
+from demo.spans import Stopwatch
 from demo.types import DeviceMemory, GenerateRequest, Message, Picture, Placement, Sampling, Size, Usage
 
 if TYPE_CHECKING:
@@ -61,14 +62,17 @@ class HFBackend:
     """One model, loaded once; see `demo.backends.base.Backend` for the protocol."""
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
+        self._watch = watch = Stopwatch()
+        watch.begin("files")
         self._thread = ThreadPoolExecutor(1, "generate", initializer=_prepare_thread, initargs=(placement,))
         directory = hub.fetch_model(spec, progress)
         spec = _settled(spec, directory)
         words = hub.fetch_tokenizer(spec, progress) or directory
         progress("loading weights", None)
+        watch.begin("devices")
         _prepare_thread(placement)
         share_keys()
-        loaded = loading.load(spec, directory, words, placement)
+        loaded = loading.load(spec, directory, words, placement, watch)
         self._model = loaded.model
         attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
@@ -88,10 +92,12 @@ class HFBackend:
         facts = proving.facts(loaded.model)
         progress("warming up", None)
         with memory.refusals_explained(placement):
-            self._warm_up(spec, facts)
+            watch.begin("warm_up")
+            first = self._warm_up(spec, facts)
             progress("rehearsing", None)
-            self._rolling = self._rehearsed(spec, facts, placement, progress)
-        return replace(facts, slots=placement.slots if self._rolling else 1)
+            watch.begin("rehearsal")
+            self._rolling = self._rehearsed(spec, facts, placement, progress, first)
+        return replace(facts, slots=placement.slots if self._rolling else 1, spans_s=watch.stop())
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         if self._garage.is_parked:
@@ -169,13 +175,14 @@ class HFBackend:
 
     # --- the first questions, asked before any user's
 
-    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> None:
+    def _warm_up(self, spec: ModelSpec, facts: LoadFacts) -> Truth:
         """Answer a tiny question: the first user is then served like the tenth, and the numbers have proved sound."""
-        scores = self._truth(WARM_UP_QUESTIONS[0], _warm_up_pictures(spec, facts, SMALL_MODEL)).scores
+        truth = self._truth(WARM_UP_QUESTIONS[0], _warm_up_pictures(spec, facts, SMALL_MODEL))
         # a vocabulary may be padded with -inf by design: the best score has to be a number, and NaN is the best of any
-        if not bool(scores.amax(dim=-1).isfinite().all()):
+        if not bool(truth.scores.amax(dim=-1).isfinite().all()):
             remedy = "Try --dtype bfloat16 or float32; if that does not help, the weights are damaged."
             raise BrokenCheckpoint("The model computes numbers that are not finite", value=spec.name, remedy=remedy)
+        return truth
 
     def _truth(self, words: str, pictures: tuple[Picture, ...]) -> Truth:
         question = Message("user", words, pictures)
@@ -195,12 +202,16 @@ class HFBackend:
         settings.output_logits = settings.return_dict_in_generate = True
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
-    def _rehearsed(self, spec: ModelSpec, facts: LoadFacts, placement: Placement, progress: Progress) -> Rolling | None:
-        """What answers several at a time; None where the model cannot."""
+    def _rehearsed(
+        self, spec: ModelSpec, facts: LoadFacts, placement: Placement, progress: Progress, first: Truth
+    ) -> Rolling | None:
+        """What answers several at a time; None where the model cannot. ``first`` is what it was warmed up with."""
         if not Forwards.suit(self._model):
             return None
         pictures = _warm_up_pictures(spec, facts, TINY_MODEL)
-        truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS]
+        is_same = pictures == _warm_up_pictures(spec, facts, SMALL_MODEL)  # then it was answered already
+        truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS[is_same:]]
+        truths = [first, *truths] if is_same else truths
         cache = SlotCache(max(2, placement.slots), placement.context)
         for recorder in _ways_to_record(placement):
             forwards = Forwards(self._model, cache, recorder=recorder)
@@ -211,6 +222,7 @@ class HFBackend:
                 cache.num_slots = placement.slots
                 rolling = make(least_shared=LEAST_SHARED if ability.reuses else None)
                 if recorder is not None:
+                    self._watch.begin("recording")
                     self._record_all(rolling, forwards, truths[0].make_row(), progress)
                 return rolling
         return None

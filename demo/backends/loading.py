@@ -31,6 +31,7 @@ from demo.backends.proving import prove
 from demo.catalog import ModelSpec, read_config
 from demo.errors import BrokenCheckpoint, ConfigError, UnsafeWeights
 from demo.models.cogvlm import classes_of
+from demo.spans import Stopwatch
 from demo.types import Placement
 
 FULL_PRECISION_BYTES = 4_000_000_000  # up to this size a CPU computes in float32, which it is fastest at
@@ -51,21 +52,26 @@ class Loaded:
         return self.processor.tokenizer
 
 
-def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement) -> Loaded:
-    """Load what lies in ``directory`` (tokenizer in ``words``) onto the placement's devices."""
+def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement, watch: Stopwatch | None = None) -> Loaded:
+    """Load what lies in ``directory`` (tokenizer in ``words``) onto the placement's devices.
+
+    ``watch`` is told of the phases, and left in the last of them.
+    """
+    watch = watch or Stopwatch()
+    watch.begin("processor")
     disable_progress_bar()
     num_weights = check_weights(directory)
     dtype = dtype_for(placement, num_weights)
     if spec.is_cogvlm:
         ours = classes_of(spec.family)
-        model = _from_pretrained(ours.model, spec, directory, placement, dtype)
         tokenizer = None if words == directory else words
-        return Loaded(model, ours.processor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True))
+        processor = ours.processor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True)
+        return Loaded(_from_pretrained(ours.model, spec, directory, placement, dtype, watch), processor)
     _check_known(directory, spec)
     cls = _auto_class(directory, spec)
     with _faults_explained(spec):
         processor = processors.load(directory, spec)  # before the weights: it is quick to say what it lacks
-    return Loaded(_from_pretrained(cls, spec, directory, placement, dtype), processor)
+    return Loaded(_from_pretrained(cls, spec, directory, placement, dtype, watch), processor)
 
 
 def dtype_for(placement: Placement, num_weights: int) -> Any:
@@ -77,12 +83,16 @@ def dtype_for(placement: Placement, num_weights: int) -> Any:
     return "auto"
 
 
-def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any) -> Any:
+def _from_pretrained(
+    cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any, watch: Stopwatch
+) -> Any:
     _check_offload(placement)
     # sdpa is transformers' own choice where a model has it; asked for by name, a model without it is refused
     attention = {} if placement.attn == "sdpa" else {"attn_implementation": placement.attn}
     with _loading, memory.refusals_explained(placement), _faults_explained(spec):
+        watch.begin("devices")
         memory.enforce(placement.caps)
+        watch.begin("weights")
         model, found = cls.from_pretrained(
             directory,
             device_map=dict(placement.device_map),
@@ -94,6 +104,7 @@ def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Plac
             **attention,
             **_quantization(spec, directory, placement, dtype),
         )
+        watch.begin("checks")
         spreading.settle(model, placement.device_map)
         prove(model, found, spec.name, placement, dtype)
     return model.eval()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from demo.spans import Phase
 from demo.types import DeviceMemory, GenerateRequest, StopReason, Usage
 
 # --- parent to worker
@@ -59,6 +60,7 @@ class LoadReport:
     seconds_s: float
     loads: int = 1  # how often this process has loaded weights; anything but 1 is a defect
     slots: int = 1  # how many answers it makes at a time
+    spans_s: dict[Phase, float] = field(default_factory=dict)  # seconds of each phase; they add up to ``seconds_s``
 
 
 @dataclass(frozen=True, slots=True)

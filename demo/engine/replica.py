@@ -39,6 +39,7 @@ from demo.engine.seat import Seat
 from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
 from demo.errors import DemoError, EndpointDown, ReplicaDied, ShuttingDown, from_kind
+from demo.spans import in_words
 from demo.types import GenerateRequest
 
 __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolicy"]
@@ -294,8 +295,10 @@ class ProcessReplica:
             self._process = process
             report = event.report
             facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
-            facts["slots"] = report.slots
-            self._set(state="idle", detail="", fraction=None, load_s=report.seconds_s, **facts)
+            facts |= {"slots": report.slots, "load_s": report.seconds_s, "load_spans_s": report.spans_s}
+            number = self._snapshot.replica_id
+            log.info("replica %d of %s: %.1f s (%s)", number, self.model, report.seconds_s, in_words(report.spans_s))
+            self._set(state="idle", detail="", fraction=None, **facts)
         elif isinstance(event, Parked):
             self._is_moving = False
             self._seat.leave()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from demo.spans import Phase
 from demo.types import DeviceMemory
 
 # "parked": loaded, and in main memory until its turn on the card comes
@@ -32,6 +33,7 @@ class ReplicaSnapshot:
     loads: int = 0  # by the process that runs now; anything but 1 once it is ready is a defect
     total_loads: int = 0  # begun by all its processes; more than 1 + deaths is a defect
     load_s: float = 0.0  # of the last load that succeeded
+    load_spans_s: dict[Phase, float] = field(default_factory=dict)  # and of each of its phases
     deaths: int = 0  # of earlier processes
     served: int = 0
     tokens_per_s: float = 0.0  # of the last answer that had any speed

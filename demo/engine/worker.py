@@ -43,6 +43,7 @@ from demo.engine.events import (
 from demo.engine.faults import describe
 from demo.engine.own_cards import VISIBLE, OwnCards
 from demo.errors import ConfigError, ReplicaDied
+from demo.spans import whole
 from demo.types import DeviceMemory, GenerateRequest, Placement, Usage
 
 if TYPE_CHECKING:
@@ -187,13 +188,15 @@ class Host:
         started_s = time.monotonic()
         send(Loading("importing the libraries"))
         self._backend = _backend(job.spec.backend)
+        imports_s = time.monotonic() - started_s
         self._loads += 1
         facts = self._backend.load(job.spec, job.placement, lambda stage, fraction: send(Loading(stage, fraction)))
         self._answers = ThreadPoolExecutor(facts.slots, "answer")
         seconds_s = time.monotonic() - started_s
         self._tell_memory()
-        report = LoadReport(facts.parameters, facts.resident_bytes, facts.dtype, seconds_s, self._loads, facts.slots)
-        send(Ready(report))
+        spans_s = whole({"imports": imports_s, **facts.spans_s}, seconds_s)
+        found = (facts.parameters, facts.resident_bytes, facts.dtype, seconds_s, self._loads, facts.slots, spans_s)
+        send(Ready(LoadReport(*found)))
 
     def _answer(self, request: GenerateRequest) -> None:
         """Generate one answer; whatever goes wrong becomes a `Failed`, and the worker goes on."""

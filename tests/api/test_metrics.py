@@ -19,7 +19,8 @@ SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)")
 MEMORY = {"cuda:0": DeviceMemory(1, 2, 3)}
 REPLICA = ReplicaSnapshot(
     0, "tiny", "busy", "", None, ("cuda:0",), {"cuda:0": 2**60 + 1}, {"cuda:0": 90}, {"cuda:0": 91}, MEMORY,
-    loads=1, total_loads=2, load_s=1.5, deaths=1, served=7, tokens_per_s=41.25,
+    loads=1, total_loads=2, load_s=1.5, load_spans_s={"imports": 1.25, "warm_up": 0.25}, deaths=1, served=7,
+    tokens_per_s=41.25,
 )  # fmt: skip
 CARD = DeviceStatus("cuda:0", "a card", 1000, 600, 700, 500, ())
 BARE = DeviceStatus("mps", "", None, 60, 70, 50, ())
@@ -74,6 +75,8 @@ def test_every_figure_of_a_replica_and_its_devices_is_there():
         ("demo_tokens_per_s", 41.25),
     ):
         assert of(samples, name, **one) == value
+    assert of(samples, "demo_replica_load_phase_s", **one, phase="imports") == 1.25
+    assert of(samples, "demo_replica_load_phase_s", **one, phase="warm_up") == 0.25
     for name, value in (
         ("demo_resident_bytes", 91),
         ("demo_planned_weight_bytes", 90),

@@ -98,6 +98,13 @@ def test_the_stages_of_a_load_are_told(llava):
     assert [stage for stage, _ in stages] == ["loading weights", "warming up", "rehearsing"]
 
 
+def test_the_phases_of_a_load_are_told_with_their_seconds(backend):
+    phases = ["files", "devices", "processor", "weights", "checks", "warm_up", "rehearsal"]
+    assert sorted(backend.facts.spans_s) == sorted(phases)
+    assert all(seconds_s >= 0 for seconds_s in backend.facts.spans_s.values())
+    assert backend.facts.spans_s["weights"] > 0
+
+
 def test_a_half_precision_file_is_computed_in_float32_on_a_cpu_unless_asked_otherwise(tmp_path):
     save_cogvlm(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")

@@ -61,6 +61,22 @@ def test_steps_are_compared_although_the_model_would_end_at_once(load, make):
     assert torch.equal(truth.scores[0], first.scores[0])
 
 
+def test_the_warm_up_is_the_first_question_of_the_rehearsal_and_is_asked_once(tmp_path):
+    class Counting(HFBackend):
+        asked = 0
+
+        def _generated(self, inputs):
+            self.asked += 1
+            return super()._generated(inputs)
+
+    backend = Counting()
+    spec = resolve(ModelChoice(str(save_llava(tmp_path / "model"))))
+    facts = backend.load(spec, Placement({"": "cpu"}, threads=1, slots=SLOTS), lambda *_: None)
+    backend.close()
+    assert facts.slots == SLOTS
+    assert backend.asked == len(WARM_UP_QUESTIONS)
+
+
 @pytest.mark.parametrize("make", [tinyfamilies.save_florence2, tinyfamilies.save_kosmos2], ids=["florence2", "kosmos2"])
 def test_a_model_that_cannot_answer_several_at_a_time_says_so_and_answers_one_after_the_other(load, make):
     backend = load(make)

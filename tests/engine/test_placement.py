@@ -88,6 +88,9 @@ def test_each_card_gets_a_replica_in_a_process_of_its_own_that_loads_once(start,
     assert len({process_of(index) for index in range(count)}) == count
     assert loads(manager) == [(1, 0)] * count
     assert all(replica.loads == 1 and replica.load_s > 0 for replica in replicas_of(manager))
+    for replica in replicas_of(manager):
+        assert list(replica.load_spans_s) == ["imports", "weights", "other"]
+        assert sum(replica.load_spans_s.values()) == pytest.approx(replica.load_s)
 
 
 def test_as_many_requests_as_there_are_replicas_are_answered_at_the_same_time(start):
