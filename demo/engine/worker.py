@@ -1,16 +1,14 @@
 """The worker process: loads one model once and answers as many requests at a time as the model can.
 
 Owns the process's main thread (loading, changing places), a thread for each answer at a time, and one that reads
-commands off the pipe. Knows nothing of other replicas. Backends are imported here only, late and by name, so that the
-process that serves the page never imports torch. The process ends when its parent does, in the middle of a token too.
+commands off the pipe. Knows nothing of other replicas. Backends are imported in this process only, late and by name, so
+that the one that serves the page never imports torch. It ends when its parent does, in the middle of a token too.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
-import logging
 import os
 import queue
 import signal
@@ -21,7 +19,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from demo.engine.events import (
     Cancel,
@@ -41,23 +39,16 @@ from demo.engine.events import (
     WorkerEvent,
 )
 from demo.engine.faults import describe
+from demo.engine.libraries import backend_named
 from demo.engine.own_cards import VISIBLE, OwnCards
-from demo.errors import ConfigError, ReplicaDied
+from demo.errors import ReplicaDied
 from demo.spans import whole
 from demo.types import DeviceMemory, GenerateRequest, Placement, Usage
 
 if TYPE_CHECKING:
-    from demo.backends.base import Backend
     from demo.catalog import ModelSpec
 
 Order = Generate | Park | Resume  # what the main thread does, or hands on, one after the other
-BACKENDS = {
-    "hf": "demo.backends.hf:HFBackend",
-    "fake": "demo.backends.fake:FakeBackend",
-    "openai": "demo.backends.openai:OpenAIBackend",
-}
-# Where torchao is installed transformers imports it at every start, and it warns of kernels that are for other cards.
-HUSHED = ("torchao", "torch.utils._pytree")
 MEMORY_S = 1.0  # between two reports of memory while answers come fast
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
@@ -187,7 +178,7 @@ class Host:
         job, send = self._job, self._sender.send
         started_s = time.monotonic()
         send(Loading("importing the libraries"))
-        self._backend = _backend(job.spec.backend)
+        self._backend = backend_named(job.spec.backend)
         imports_s = time.monotonic() - started_s
         self._loads += 1
         facts = self._backend.load(job.spec, job.placement, lambda stage, fraction: send(Loading(stage, fraction)))
@@ -247,15 +238,6 @@ class Host:
             if has_grown or time.monotonic() - self._told_s >= at_most_every_s:
                 self._told, self._told_s = held, time.monotonic()
                 self._sender.send(Memory(held))
-
-
-def _backend(name: str) -> Backend:
-    if name not in BACKENDS:
-        raise ConfigError("Unknown backend", value=name, remedy=f"Known: {', '.join(BACKENDS)}.")
-    for logger in HUSHED:
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    module, _, attribute = BACKENDS[name].partition(":")
-    return cast("Backend", getattr(importlib.import_module(module), attribute)())
 
 
 def _release_memory() -> None:

@@ -120,7 +120,7 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch, 
 
 def test_a_library_that_nobody_asked_for_does_not_complain_where_a_worker_starts():
     pytest.importorskip("torchao")  # transformers imports it wherever it is installed
-    told = "from demo.engine.worker import _backend; _backend('hf')"
+    told = "from demo.engine.libraries import backend_named; backend_named('hf')"
     root = Path(__file__).resolve().parents[2]
     started = subprocess.run([sys.executable, "-c", told], cwd=root, capture_output=True, text=True, timeout=300)
     assert (started.returncode, started.stderr) == (0, "")

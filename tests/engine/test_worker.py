@@ -1,4 +1,8 @@
-"""How an exception in a worker becomes what a user reads."""
+"""How an exception in a worker becomes what a user reads, and how a worker imports."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +88,23 @@ def test_a_load_that_runs_out_of_memory_names_the_plan_and_what_to_change(told, 
     assert "while loading" in failed.message
     assert plan in failed.message
     assert failed.message.endswith(remedy)
+
+
+IMPORTING = """
+import gc
+from demo.engine.libraries import backend_named
+runs = []
+gc.callbacks.append(lambda phase, info: runs.append(phase))
+backend_named("fake")
+assert not runs, runs
+assert gc.isenabled() and gc.get_freeze_count() > 10_000
+assert gc.collect() >= 0 and len(gc.get_objects()) < 1_000
+"""
+
+
+def test_libraries_are_imported_without_collections_and_passed_over_by_later_ones():
+    """In a process of its own: what is passed over stays so for good."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTING], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
