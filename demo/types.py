@@ -179,6 +179,7 @@ class Placement:
     context: int | None = None  # tokens of a conversation that there is memory for; None: it was not planned
     slots: int = 1  # answers at a time that there is memory for
     graphs: bool = False  # steps are recorded as CUDA graphs, where the model is on cards alone
+    takes_turns: bool = False  # it leaves its cards between answers, and what it recorded with them
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ class HFBackend:
             if ability.in_batch:
                 cache.num_slots = placement.slots
                 rolling = make(least_shared=LEAST_SHARED if ability.reuses else None)
-                if recorder is not None:
+                if recorder is not None and not placement.takes_turns:  # else the first park would undo it
                     self._watch.begin("recording")
                     self._record_all(rolling, forwards, truths[0].make_row(), progress)
                 return rolling

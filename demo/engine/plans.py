@@ -168,4 +168,5 @@ class Plan:
             context=self.context or None,
             slots=self.slots,
             graphs=self.graphs,
+            takes_turns=self.takes_turns,
         )

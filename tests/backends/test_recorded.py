@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from demo.backends import hf
 from demo.backends.forwards import Forwards
 from demo.backends.hf import HFBackend
 from demo.backends.recorded import on_cards
@@ -164,6 +165,31 @@ def test_where_recording_fails_steps_are_computed_and_no_more_are_recorded(backe
     told = []
     backend._rolling._forwards.record_all(told.append, limit_s=60)
     assert (len(recorder.shapes), told) == (count, [])
+
+
+def test_a_model_that_comes_back_to_its_card_records_anew_what_it_needs(backend, recorder):
+    question = asked("What is this?", max_new_tokens=9)
+    said, before = answered(backend, question)[0], list(recorder.shapes)
+    assert before
+    backend.park()
+    assert not backend._rolling._forwards._recorded._recordings
+    backend.resume()
+    replays = recorder.replays
+    assert answered(backend, question)[0] == said
+    assert recorder.shapes == before * 2
+    assert recorder.replays > replays
+
+
+@pytest.mark.parametrize("takes_turns", [False, True])
+def test_steps_are_recorded_at_the_load_unless_the_model_is_to_leave_its_card(tmp_path, monkeypatch, takes_turns):
+    monkeypatch.setattr(hf, "_ways_to_record", lambda placement: iter([lambda: Recorder(), None]))
+    backend, stages = HFBackend(), []
+    placement = Placement({"": "cpu"}, threads=1, slots=SLOTS, context=300, takes_turns=takes_turns)
+    spec = resolve(ModelChoice(str(save_llava(tmp_path / "model"))))
+    facts = backend.load(spec, placement, lambda stage, fraction: stages.append(stage))
+    backend.close()
+    assert facts.slots == SLOTS
+    assert ("recording steps" in stages) is ("recording" in facts.spans_s) is not takes_turns
 
 
 def test_slots_grow_under_recorded_steps(backend, recorder):
