@@ -15,7 +15,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -121,8 +121,9 @@ def _loaded(manager: ModelManager) -> Sequence[ReplicaSnapshot]:
 
 
 def by_hand(config: EngineConfig, spec: ModelSpec) -> Load:
-    """In a process of its own, onto the devices of the plan's first replica."""
+    """In a process of its own, onto the devices of the plan's first replica, in the dtype that the engine loads in."""
     placement = plan_all(config, {spec.roles[0]: spec}, detect())[spec].placement_of(0, threads=cpu_threads())
+    placement = replace(placement, dtype=_dtype(spec, placement))
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_from_pretrained, args=(theirs, spec, placement), daemon=True)
     with Watch(lambda: [process.pid] if process.pid else []) as watch:
@@ -134,6 +135,15 @@ def by_hand(config: EngineConfig, spec: ModelSpec) -> Load:
         ours.send(None)
         process.join()
     return Load(1, ready_s, spans_s["weights"], watch.most_bytes, spans_s)
+
+
+def _dtype(spec: ModelSpec, placement: Placement) -> str:
+    from demo.backends.checkpoint import check_weights
+    from demo.backends.loading import dtype_for
+
+    if not spec.is_directory:
+        return placement.dtype
+    return str(dtype_for(placement, check_weights(Path(spec.source)))).removeprefix("torch.")
 
 
 def _from_pretrained(connection: Connection, spec: ModelSpec, placement: Placement) -> None:
