@@ -16,6 +16,8 @@ How a part of the page comes to speak both languages:
    were made of.
 4. Errors, stages of a load and notes come from the engine in English, and are shown as ``say.told(str(error))``. A test
    finds sentences of errors that ``told.zh.json`` lacks; what it lacks is shown as it is.
+5. What gradio itself says comes in the browser's language, but for words that it forgot to translate: those go to
+   ``gradio.zh.json``, and to ``gradio.en.json`` where it says a key of its own instead. ``assets/words.js`` sets them.
 
 Prompts are not translated: they are in the words that a model was trained with. Nor is anything that programs read.
 """
@@ -75,6 +77,7 @@ class Texts:
 
     language: Language
     table: Mapping[str, str]
+    gradios: Mapping[str, str]  # words of gradio's own that its translations leave out; the browser replaces them
     rules: Sequence[Rule] = ()  # for sentences from below; none where they are said as they are
 
     def __call__(self, key: str, /, **values: object) -> str:
@@ -131,9 +134,16 @@ def preferred(accepted: str) -> Language:
 
 
 def load_languages(folder: Path = LOCALES) -> Languages:
-    texts = {language: Texts(language, _table(folder / f"{language}.json")) for language in LANGUAGES}
     rules = tuple(Rule.of(english, chinese) for english, chinese in _table(folder / "told.zh.json").items())
-    texts["zh"] = Texts("zh", texts["zh"].table, rules)
+    texts = {
+        language: Texts(
+            language,
+            _table(folder / f"{language}.json"),
+            _table(folder / f"gradio.{language}.json"),
+            rules if language == "zh" else (),
+        )
+        for language in LANGUAGES
+    }
     return Languages(MappingProxyType(texts))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from demo.ui.language import PARAMETER, TAGS, Texts
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "grounding.js", "shortcuts.js"))
+SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "words.js", "grounding.js", "shortcuts.js"))
 PAPER, NIGHT = "#f8f8f6", "#131312"  # of the theme
 MOST_KEPT = 16  # one for each language and address
 
@@ -66,7 +66,7 @@ class KeptPages:
 def head(say: Texts, script: str) -> str:
     title, about = html.escape(say("page.title")), html.escape(say("page.description"))
     texts = {"picture": say("page.picture"), "edit": say("chat.edit"), "keys": say("page.keys")}
-    page = json.dumps({"tag": TAGS[say.language], **texts})
+    page = json.dumps({"tag": TAGS[say.language], **texts, "gradio": dict(say.gradios)})
     return (
         f"<script>const PAGE = {page};\n{script}</script>"
         f"<title>{title}</title><meta name='description' content='{about}'>"

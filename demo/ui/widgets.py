@@ -92,6 +92,7 @@ def message_input(name: str, *, takes_clips: bool = False) -> gr.MultimodalTextb
         lines=1,
         max_lines=8,
         max_plain_text_length=2**31 - 1,  # longer text stays text, and gets our answer
+        label=label("input.message"),
         show_label=False,
         autofocus=True,
         elem_id=name,

@@ -185,10 +185,10 @@ def test_tasks_and_the_camera_fill_the_box_in_chinese_on_a_phone(browser, page):
         expect(tab.locator(BOX)).to_be_focused()
         tab.get_by_text("用摄像头拍照").click()
         camera = tab.locator("#chat-camera")
-        camera.locator("[title='grant webcam access'] button").click()
+        camera.locator("[title='允许使用摄像头'] button").click()
         tab.wait_for_function("document.querySelector('#chat-camera video')?.videoWidth > 0")
-        camera.get_by_role("button", name="capture photo").click()
+        camera.get_by_role("button", name="拍照").click()
         expect(tab.locator("#message .thumbnail-item")).to_have_count(1)
-        expect(camera.locator("[title='grant webcam access'] button")).to_be_visible()  # free for the next one
+        expect(camera.locator("[title='允许使用摄像头'] button")).to_be_visible()  # free for the next one
         tab.press(BOX, "Enter")
         expect(tab.locator(ANSWER).first).to_contain_text(re.compile(r"a picture of \d+ x \d+"), timeout=15_000)

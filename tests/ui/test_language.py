@@ -3,8 +3,10 @@
 import json
 import re
 import string
+from pathlib import Path
 from types import SimpleNamespace
 
+import gradio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +115,21 @@ def test_english_is_told_as_it_is():
 @given(st.text())
 def test_what_is_not_known_stays_word_for_word(text):
     assert SAY.told(f"?{text}") == f"?{text}"
+
+
+# --- gradio's own words
+
+GRADIO = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
+
+
+def test_every_word_of_gradios_that_is_replaced_is_one_that_it_says():
+    said = "".join(path.read_text(encoding="utf-8") for path in GRADIO.glob("*.js"))
+    said += (LOCALES.parents[1] / "demo" / "ui" / "widgets.py").read_text(encoding="utf-8")  # in one of its notices
+    joint = re.compile(r"s?: \{\}|\{\}|'s ")  # where it makes one of several
+    gone = {text for text in SAY.gradios for part in joint.split(text) if part not in said}
+    assert not gone
+    assert "Links are not followed. Upload the picture itself." in SAY.gradios
+    assert ENGLISH.gradios.keys() <= SAY.gradios.keys()
 
 
 # --- who reads which
