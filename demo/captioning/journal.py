@@ -57,12 +57,12 @@ class Journal:
         self.entries: tuple[Entry, ...] = ()
 
     def __enter__(self) -> Journal:
-        self._path.touch()
-        self._file = self._path.open("r+b")
+        self._file = self._path.open("a+b")  # what is added goes to its end, wherever that is by then
+        self._file.seek(0)
         data = self._file.read()
-        whole = data.rfind(b"\n") + 1  # what follows was cut by a crash
-        self._file.seek(whole)
-        self._file.truncate()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):  # what follows was cut by a crash
+            self._file.truncate(whole)
         self.entries = tuple(_entries(data[:whole]))
         return self
 

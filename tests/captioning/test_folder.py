@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 import zipfile
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from demo.captioning import export
 from demo.captioning.captioner import Caption, Wishes
 from demo.captioning.folder import JOURNAL, TABLE, ResultFolder
-from demo.captioning.journal import Entry, Journal, line_of
+from demo.captioning.journal import Entry, Journal, append, line_of
 from demo.captioning.work import Result
 from demo.captioning.worklist import work_list
 from demo.errors import ConfigError
@@ -55,6 +56,24 @@ def test_a_second_start_goes_on_where_the_first_one_ended(items, tmp_path):
     lines = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
     assert [line["file"] for line in lines] == [str(item.name) for item in items]
     assert texts(out)["more/p4.txt"] == "a caption of more/p4.png\n"
+
+
+def test_a_journal_that_is_whole_is_read_without_being_touched(tmp_path):
+    path = tmp_path / JOURNAL
+    append(path, Entry("a.png", "short", "words", key="a"))
+    os.utime(path, (1, 1))
+    with Journal(path) as journal:
+        assert [entry.key for entry in journal.entries] == ["a"]
+    assert path.stat().st_mtime == 1
+
+
+def test_a_line_that_came_after_a_journal_was_opened_stays(tmp_path):
+    path = tmp_path / JOURNAL
+    with Journal(path) as journal:
+        append(path, Entry("a.png", "short", "words", key="a"))
+        journal.add(Entry("b.png", "short", "words", key="b"))
+    with Journal(path) as journal:
+        assert [entry.key for entry in journal.entries] == ["a", "b"]
 
 
 def test_a_line_cut_by_a_crash_is_dropped_and_a_text_file_that_was_not_written_is_made(items, tmp_path):
