@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 
 from demo.captioning.kept import Job, JobFolder, bytes_of
 from demo.captioning.progress import Progress
+from demo.errors import DemoError
 from demo.ui.batch import Batch, Keeping
 from demo.ui.notes import note
 
@@ -60,7 +61,10 @@ class Desk:
     _batches: WeakValueDictionary[str, Batch] = field(default_factory=WeakValueDictionary, repr=False)
 
     def begin(self, job: Job, num_refused: int = 0) -> Batch:
-        """A job under a new token; its pictures are held until they were looked at, where there is room for them."""
+        """A job under a new token; its pictures are held until they were looked at, where there is room for them.
+
+        Raises `DemoError` where not even its results have a place.
+        """
         self.sweep()
         token = secrets.token_urlsafe(24)
         folder, job, keeping = self._placed(_name(token), job)
@@ -124,9 +128,18 @@ class Desk:
             except OSError as error:
                 log.warning("a job of the page cannot be kept: %s", error.strerror)
                 kept.delete()
-        passing = JobFolder(self._passing / name)
-        passing.make()
-        return passing, job, keeping
+        return self._passing_folder(name), job, keeping
+
+    def _passing_folder(self, name: str) -> JobFolder:
+        folder = JobFolder(self._passing / name)
+        try:
+            folder.make()
+        except OSError as error:
+            folder.delete()
+            log.error("a job of the page cannot begin: %s", error)
+            remedy = "Whoever runs it may have to free its disk; then press Start again."
+            raise DemoError("The demo's folder cannot be written to", value=error.strerror, remedy=remedy) from error
+        return folder
 
     def _has_room(self, num_bytes: int, root: Path) -> bool:
         for private in (root.parent, root):

@@ -14,11 +14,13 @@ import pytest
 from page_kit import file_of, scene, until, write
 from wording import SAY
 
+from demo.errors import DemoError
 from demo.ui import desk, jobs
 from demo.ui.batch import Viewer
 from demo.ui.context import make_context
 from demo.ui.desk import Desk
 from demo.ui.handlers import batch
+from demo.ui.language import load_languages
 
 
 def nobody():
@@ -231,6 +233,28 @@ def test_what_cannot_be_kept_is_captioned_all_the_same_and_this_is_said(make, li
     assert "restart" not in jobs.job_html(SAY, job)
     context.desk.sweep()
     assert batch.found(context, job.token) is job  # as long as a tab shows it
+
+
+def test_a_job_without_any_place_for_its_results_is_refused_in_words(make):
+    context = make()
+    context.desk.folder = None
+    context.desk.passing = Path(write(context.store.folder, "full", b"a file"))
+    with pytest.raises(DemoError) as refused:
+        batch.begin(context, uploads(context, 1), "short")
+    said = str(refused.value)
+    assert said.startswith("The demo's folder cannot be written to (Not a directory). Whoever runs it")
+    assert str(context.desk.passing) not in said
+    assert "无法写入（Not a directory）。可能需要" in jobs.refusal_html(load_languages().texts["zh"], said)
+
+
+def test_a_job_is_shown_where_there_is_no_room_for_a_file_with_its_results(make):
+    context = make()
+    job = batch.begin(context, uploads(context, 1), "short")
+    list(batch.turn(context, job, nobody))
+    assert batch.results(context, job)
+    context.store.folder.joinpath("captions").rename(context.store.folder / "before")
+    write(context.store.folder, "captions", b"a file")
+    assert batch.results(context, job) is None
 
 
 def test_all_jobs_together_have_a_limit(make):

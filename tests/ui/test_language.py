@@ -20,7 +20,8 @@ SAY = load_languages().texts["zh"]
 ENGLISH = load_languages().english
 # whose errors a visitor can meet: those of a request, and those of a load, which the status shows
 MET = (
-    "demo/ui/handlers", "demo/ui/pictures.py", "demo/imaging.py", "demo/video.py", "demo/types.py", "demo/prompts.py",
+    "demo/ui/handlers", "demo/ui/desk.py", "demo/ui/pictures.py", "demo/imaging.py", "demo/video.py", "demo/types.py",
+    "demo/prompts.py",
     "demo/captioning/archive.py", "demo/captioning/worklist.py", "demo/engine/answer.py", "demo/engine/faults.py",
     "demo/engine/manager.py", "demo/engine/pool.py", "demo/engine/replica.py", "demo/engine/restarts.py",
     "demo/backends/checkpoint.py", "demo/backends/hf.py", "demo/backends/hub.py", "demo/backends/loading.py",

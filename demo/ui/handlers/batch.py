@@ -94,7 +94,8 @@ def turn(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> G
 
 
 def results(context: UiContext, batch: Batch) -> str | None:
-    """The file with all results so far, or None; the same name for everyone, in a folder of its own."""
+    """The file with all results so far; the same name for everyone, in a folder of its own. None where there are none,
+    or no room for the file."""
     if not batch.entries:
         return None
     names = export.text_files(batch.items, {})
@@ -103,8 +104,12 @@ def results(context: UiContext, batch: Batch) -> str | None:
     entries = [replace(entry, text_file=names.get(key, "")) for key, entry in done]
     made = export.FORMATS[batch.format]
     target = context.store.folder / "captions" / os.urandom(16).hex() / made.file
-    target.parent.mkdir(parents=True)
-    export.replace_file(target, made.write(entries))
+    try:
+        target.parent.mkdir(parents=True)
+        export.replace_file(target, made.write(entries))
+    except OSError as error:
+        log.error("the results of a job of the page cannot be written: %s", error)
+        return None
     return str(target)
 
 
