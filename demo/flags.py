@@ -238,8 +238,8 @@ SERVE_FLAGS = (
     Flag(
         "--state",
         "FOLDER",
-        "where the page's jobs of many pictures are kept, for a day at most, so that they can go on after a restart "
-        "(default: $XDG_STATE_HOME/vlm-demo, which is ~/.local/state/vlm-demo)",
+        "where the page's jobs of many pictures are kept, for a day at most, so that they can go on after a restart; "
+        "for one demo at a time (default: $XDG_STATE_HOME/vlm-demo, which is ~/.local/state/vlm-demo)",
     ),
     Flag("--plan", None, "print where the models would go and what they need, and exit; loads nothing"),
     Flag("--json", None, "with --plan: print it as one JSON object"),

@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 from contextlib import closing
-from pathlib import Path
 
 from demo.api.chat import add_chat_routes
 from demo.api.routes import Service, add_routes
@@ -21,7 +20,7 @@ from demo.engine.recommended import Offer, offers
 from demo.engine.telemetry import Monitor
 from demo.ui.app import check_port, running, upload_folder
 from demo.ui.context import Limits, make_context
-from demo.ui.desk import default_folder
+from demo.ui.state import state_folder
 
 SWEEP_S = 600.0  # between two looks for jobs that are too old
 FOR_TRYING_OUT = frozenset({BUNDLED_MODEL, "fake"})
@@ -34,6 +33,7 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
     check_port(server_config.host, server_config.port)
     offered = _offers(engine_config)
     with (
+        state_folder(server_config.state, os.environ) as state,
         ModelManager(engine_config) as manager,
         closing(Monitor(manager.snapshot)) as monitor,
         upload_folder() as folder,
@@ -41,10 +41,7 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
         manager.start()
         stop = _stop_signal()
         limits = Limits(queue=server_config.max_queue)
-        state = Path(server_config.state) if server_config.state else default_folder(os.environ)
-        context = make_context(
-            manager, look=monitor.look, folder=folder, state=state and state.absolute(), limits=limits, offers=offered
-        )
+        context = make_context(manager, look=monitor.look, folder=folder, state=state, limits=limits, offers=offered)
         with running(context, server_config) as page:
             service = Service(
                 manager.snapshot,

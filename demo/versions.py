@@ -24,7 +24,7 @@ Part = Literal["page", "models"]
 # What each part of the demo cannot do without; packages in no row are missed only by what uses them, which says so.
 NEEDED: Mapping[Part, frozenset[str]] = MappingProxyType(
     {
-        "page": frozenset({"gradio", "pillow", "numpy"}),
+        "page": frozenset({"filelock", "gradio", "numpy", "pillow"}),
         "models": frozenset(
             {"accelerate", "huggingface-hub", "jinja2", "numpy", "pillow", "safetensors", "tokenizers", "torch"}
             | {"transformers"}

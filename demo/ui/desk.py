@@ -16,7 +16,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -36,16 +36,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
-
-
-def default_folder(environ: Mapping[str, str]) -> Path | None:
-    """Where programs keep what is to survive a restart; see the XDG base directories. None for a user without a home,
-    as in many a container."""
-    base = Path(environ.get("XDG_STATE_HOME", ""))
-    try:
-        return (base if base.is_absolute() else Path("~/.local/state").expanduser()) / "vlm-demo"
-    except RuntimeError:
-        return None
 
 
 @dataclass(slots=True)

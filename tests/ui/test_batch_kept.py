@@ -2,7 +2,6 @@
 
 import json
 import os
-import pwd
 import shutil
 import stat
 import time
@@ -289,21 +288,6 @@ def test_a_page_without_a_job_and_a_cleared_one_show_nothing():
     viewer.older()
     viewer.newer()
     assert (viewer.span, viewer.follows) == ((1, 0), True)
-
-
-def test_where_jobs_are_kept_unless_it_is_said(tmp_path):
-    assert desk.default_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "vlm-demo"
-    for environ in ({}, {"XDG_STATE_HOME": "relative"}):
-        assert desk.default_folder(environ) == Path.home() / ".local/state/vlm-demo"
-
-
-def test_who_has_no_home_keeps_nothing(monkeypatch):
-    def nobody_known(_):
-        raise KeyError
-
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", nobody_known)
-    assert desk.default_folder({}) is None
 
 
 def test_a_desk_that_is_never_used_makes_no_folder(tmp_path):
