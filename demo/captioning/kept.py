@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -113,9 +113,16 @@ class JobFolder:
         with contextlib.suppress(OSError):
             os.utime(self.path)
 
-    def release(self) -> None:
-        """The pictures are looked at no more."""
-        shutil.rmtree(self._pictures, ignore_errors=True)
+    def release(self, but: Collection[Item] = ()) -> None:
+        """The pictures are looked at no more, but for these."""
+        if not but:
+            shutil.rmtree(self._pictures, ignore_errors=True)
+            return
+        needed = {item.path for item in but}
+        with contextlib.suppress(OSError):
+            for path in self._pictures.iterdir():
+                if path not in needed:
+                    path.unlink()
 
     def delete(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

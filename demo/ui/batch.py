@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -68,8 +68,19 @@ class Batch:
         return [item for item in self.items if item.key not in self.entries]
 
     @property
+    def failed(self) -> list[Item]:
+        """The pictures that could not be captioned and are still there, to be asked about again."""
+        ended = ((item, self.entries.get(item.key)) for item in self.items)
+        return [item for item, entry in ended if entry is not None and entry.error and item.path.is_file()]
+
+    @property
     def is_open(self) -> bool:
         return self.phase in ("running", "paused")
+
+    @property
+    def can_retry(self) -> bool:
+        """Some failed, and nothing runs."""
+        return self.phase in ("paused", "done") and not self.at_work.locked() and bool(self.failed)
 
     @property
     def wants_turn(self) -> bool:
@@ -81,6 +92,8 @@ class Batch:
             self.phase = "paused"
 
     def resume(self) -> None:
+        """Go on with what is left. What failed is not asked about again, also after a restart: it may be what ended the
+        demo, and whoever wants to try it says so by `retry`."""
         if self.phase != "paused":
             return
         self.error = self.found = None
@@ -88,6 +101,16 @@ class Batch:
             self.phase, self.error = "stopped", note("batch.expired")
         else:
             self.phase = "running"
+
+    def retry(self) -> None:
+        """Ask about those that failed once more, and about what is left. Until then their errors stay in the folder."""
+        if not self.can_retry:
+            return
+        for item in (failed := self.failed):
+            del self.entries[item.key]
+        self.progress = replace(self.progress, failed=self.progress.failed - len(failed))
+        self.error = self.found = None
+        self.phase = "running"
 
     def fail(self, error: Note) -> None:
         """What would befall every picture befell one."""
@@ -100,10 +123,10 @@ class Batch:
             self.folder.release()
 
     def finish(self) -> None:
-        """All pictures were looked at."""
+        """All pictures were looked at; those that failed are kept, for `retry`."""
         if self.phase == "running":
             self.phase = "done"
-            self.folder.release()
+            self.folder.release(but=self.failed)
 
     def choose(self, name: str) -> None:
         """The format of the results; anything that is none changes nothing."""
@@ -142,6 +165,7 @@ class Viewer:
 
     batch: Batch | None = None
     last: int = 0  # the number of the newest caption on the page; 0: whatever is the newest
+    seen: tuple[object, ...] = ()  # how the job was when this tab looked at it last
 
     def show(self, batch: Batch | None) -> None:
         self.batch, self.last = batch, 0

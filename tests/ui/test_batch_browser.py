@@ -203,6 +203,46 @@ def test_a_job_outlives_the_demo(opened, tmp_path):
     assert 20 <= begun <= 21  # the one under way was asked for again
 
 
+def test_pictures_that_failed_are_tried_again(opened, open_page, tmp_path):
+    page = open_page("fake")
+    tab = opened(page, locale="zh-CN")
+    give(tab, write(tmp_path, "x.png", file_of(scene())), write(tmp_path, "broken.png", b"no picture" * 99))
+    expect(tab.locator("#batch-line")).to_contain_text("已完成：2 / 2 · 1 张无法描述", timeout=DONE_MS)
+    (kept,) = page.log.with_suffix(".state").glob("batches/*/pictures/*")
+    kept.write_bytes(file_of(scene(111)))
+    tab.get_by_role("button", name="重试失败的图片").click()
+    expect(tab.locator("#batch-table")).to_contain_text("111 x 200", timeout=DONE_MS)
+    expect(tab.locator("#batch-line")).to_have_text(re.compile("已完成：2 / 2(?!.*无法描述)"))
+    expect(tab.locator("#batch-again")).to_be_hidden()
+
+
+def test_a_second_tab_shows_what_the_first_one_does_without_being_touched(opened, open_page):
+    tab = opened(open_page("fake?token_s=0.02"))
+    give(tab, archive(30))
+    expect(tab.locator("#batch-table tr").first).to_be_visible(timeout=DONE_MS)
+    kept = tab.evaluate("JSON.stringify(sessionStorage)")
+    other = tab.context.new_page()  # as when a tab is duplicated
+    other.add_init_script(f"for (const [key, value] of Object.entries({kept})) sessionStorage.setItem(key, value)")
+    other.goto(tab.url)
+    other.get_by_role("tab", name="Captioning").click()
+    line, button = other.locator("#batch-line"), other.locator("#batch-pause")
+    expect(line.locator(".busy")).to_contain_text(re.compile(r"\d+ of 30"))
+    tab.click("#batch-pause")
+    expect(line).to_contain_text(re.compile(r"Paused: \d+ of 30"), timeout=10_000)
+    expect(button).to_have_text("Go on")
+    tab.click("#batch-pause")
+    expect(line.locator(".busy")).to_be_visible(timeout=5_000)
+    expect(button).to_have_text("Pause")
+    count = line.inner_text()
+    expect(line).not_to_have_text(count)  # it goes on to follow
+    button.click()
+    expect(tab.locator("#batch-line")).to_contain_text("Paused:", timeout=10_000)
+    button.click()
+    expect(tab.locator("#batch-line .busy")).to_be_visible(timeout=5_000)
+    for shown in (line, tab.locator("#batch-line")):
+        expect(shown).to_contain_text("Done: 30 of 30", timeout=DONE_MS)
+
+
 # The values of shifts that no input of the last half second explains.
 SHIFTS = """
 window.shifts = [];

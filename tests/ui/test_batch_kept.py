@@ -152,6 +152,75 @@ def test_a_stopped_job_holds_no_pictures_and_its_results_are_found(make):
     assert batch.results(context, job)
 
 
+def with_a_broken_one(context, *, others):
+    return [*uploads(context, others), write(context.store.folder, "b/broken.png", b"no picture")]
+
+
+def mended(context):
+    """The broken picture becomes a whole one, where the job keeps it."""
+    for kept in context.desk.folder.glob("batches/*/pictures/*"):
+        if kept.read_bytes() == b"no picture":
+            kept.write_bytes(file_of(scene(111)))
+
+
+def test_pictures_that_failed_are_tried_again_when_that_is_wished_also_by_another_process(make, tmp_path):
+    context = make(journal=tmp_path / "asked")
+    job = batch.begin(context, with_a_broken_one(context, others=2), "short")
+    assert not job.can_retry
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.failed, job.can_retry) == ("done", 1, True)
+    assert [name for name in on_disk(context) if name.startswith("pictures/")] == ["pictures/2"]
+    token = job.token
+    del job
+    context = again(context)
+    job = batch.found(context, token)
+    assert (job.phase, job.can_retry) == ("done", True)
+    mended(context)
+    job.retry()
+    assert (job.phase, job.wants_turn, job.can_retry, job.progress.failed) == ("running", True, False, 0)
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.done, job.progress.failed, job.can_retry) == ("done", 3, 0, False)
+    assert len(asked(tmp_path / "asked")) == 3
+    assert not [name for name in on_disk(context) if name.startswith("pictures/")]
+    job.choose("jsonl")
+    lines = [json.loads(line) for line in Path(batch.results(context, job)).read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["p0.png", "p1.png", "broken.png"]
+    assert "111 x 200" in lines[2]["caption"]
+
+
+def test_a_picture_that_fails_again_is_told_again_and_a_demo_that_dies_meanwhile_forgets_nothing(make):
+    context = make()
+    job = batch.begin(context, with_a_broken_one(context, others=1), "short")
+    list(batch.turn(context, job, nobody))
+    job.retry()
+    found = again(context).desk.find(job.token, "fake")  # as it is on the disk just then
+    assert (found.phase, found.progress.failed, found.can_retry) == ("done", 1, True)
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.failed, job.can_retry) == ("done", 1, True)
+
+
+def test_going_on_asks_about_what_is_left_and_not_about_what_failed(make):
+    context = make()
+    broken, *others = reversed(with_a_broken_one(context, others=2))
+    job = batch.begin(context, [broken, *others], "short")
+    list(batch.turn(context, job, somebody))
+    job.pause()
+    token = job.token
+    del job
+    context = again(context)
+    mended(context)
+    job = batch.found(context, token)
+    assert job.can_retry  # it rests
+    job.resume()
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.done, job.progress.failed) == ("done", 2, 1)
+    job.retry()
+    job.stop()
+    assert not job.can_retry
+    job.retry()
+    assert job.phase == "stopped"
+
+
 def test_a_token_that_is_not_ours_finds_nothing(make):
     context = make()
     job = batch.begin(context, uploads(context, 1), "short")

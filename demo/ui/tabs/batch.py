@@ -46,6 +46,7 @@ class BatchPart:
     format: gr.Dropdown
     download: gr.DownloadButton
     clear: gr.Button
+    again: gr.Button
     viewer: gr.State
     token: gr.Textbox
     turn: gr.Number  # counts the turns: its change asks for the next one
@@ -59,7 +60,7 @@ class BatchPart:
     @property
     def outputs(self) -> list[Any]:
         """All that tells of the job."""
-        return [*self.progress, self.download, self.start, self.pause, self.stop, self.clear]
+        return [*self.progress, self.download, self.start, self.pause, self.stop, self.clear, self.again]
 
 
 def layout(context: UiContext) -> BatchPart:
@@ -81,8 +82,9 @@ def layout(context: UiContext) -> BatchPart:
         with gr.Column(min_width=300):
             line, table, pages = _results()
             format_, download, clear = _files()
+            again = gr.Button(label("batch.again"), size="sm", visible=False, elem_id="batch-again")
     return BatchPart(
-        *(title, files, wishes, start, pause, stop, line, table, pages, format_, download, clear),
+        *(title, files, wishes, start, pause, stop, line, table, pages, format_, download, clear, again),
         viewer=gr.State(Viewer(), time_to_live=STATE_S),
         token=gr.Textbox(visible="hidden"),
         turn=gr.Number(0, visible="hidden"),

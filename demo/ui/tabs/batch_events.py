@@ -66,15 +66,18 @@ class Events:
             captions = shown.captions(has_rows=True)
             yield [turn + 1, gr.skip(), *self._running(say, viewer, batch, captions, has_rows=True)]
         else:
-            yield [turn, gr.skip(), *self._view(say, viewer)]
+            yield [turn, _follows(batch), *self._view(say, viewer)]
 
     def follow(self, request: gr.Request, viewer: Viewer, turn: float) -> list[Any]:
-        """How far the work of another tab is; once that works no more, it is this one's turn."""
+        """How far the work of another tab is; once that works no more, it is this one's turn. A job that rests is
+        looked at as well, for another tab may go on with it."""
         batch = viewer.batch
-        is_followed = batch is not None and batch.at_work.locked()
-        takes_over = batch is not None and batch.wants_turn and not is_followed
-        shown = self._view(self._say(request), viewer)
-        return [turn + 1 if takes_over else gr.skip(), gr.Timer(active=is_followed), *shown]
+        if batch is not None and batch.wants_turn and not batch.at_work.locked():
+            return [turn + 1, gr.Timer(active=False), *self._view(self._say(request), viewer)]
+        before, viewer.seen = viewer.seen, _state(batch)
+        if viewer.seen == before:
+            return [gr.skip()] * (2 + len(self.part.outputs))
+        return [gr.skip(), _follows(batch), *self._view(self._say(request), viewer)]
 
     def pause(self, request: gr.Request, viewer: Viewer, turn: float) -> list[Any]:
         batch = viewer.batch
@@ -83,12 +86,20 @@ class Events:
         say = self._say(request)
         if batch.phase == "paused":
             batch.resume()
-            return [turn + 1 if batch.wants_turn else turn, gr.skip(), *self._view(say, viewer)]
+            return self._gone_on(say, viewer, batch, turn)
         batch.pause()
         if batch.at_work.locked():  # the turn tells how it goes, and what it says last may come before this
             nothing = [gr.skip()] * (1 + len(self.part.progress))
             return [turn, *nothing, gr.skip(), *_buttons(say, batch)]
-        return [turn, gr.skip(), *self._view(say, viewer)]
+        return [turn, _follows(batch), *self._view(say, viewer)]
+
+    def again(self, request: gr.Request, viewer: Viewer, turn: float) -> list[Any]:
+        """Those that failed, once more."""
+        batch = viewer.batch
+        if batch is None:
+            return [gr.skip()] * (2 + len(self.part.outputs))
+        batch.retry()
+        return self._gone_on(self._say(request), viewer, batch, turn)
 
     def stop(self, request: gr.Request, viewer: Viewer) -> list[Any]:
         if viewer.batch is None:
@@ -104,13 +115,13 @@ class Events:
         return ["", *self._view(self._say(request), viewer)]
 
     def failed(self, request: gr.Request, viewer: Viewer) -> list[Any]:
-        """The queue did not take a turn."""
+        """The queue did not take a turn; values for the timer and `BatchPart.outputs`."""
         batch = viewer.batch
         if batch is None or batch.phase != "running" or batch.at_work.locked():
-            return [gr.skip()] * len(self.part.outputs)
+            return [gr.skip()] * (1 + len(self.part.outputs))
         say = self._say(request)
         batch.fail(told(not_taken(say, self.context, self.waiting())))
-        return self._view(say, viewer)
+        return [_follows(batch), *self._view(say, viewer)]
 
     def restore(self, request: gr.Request, token: str | None, viewer: Viewer, turn: float) -> list[Any]:
         """What the tab showed before it was reloaded: the token, the format, the title, and as `work`."""
@@ -139,6 +150,11 @@ class Events:
 
     def _say(self, request: gr.Request) -> Texts:
         return self.context.languages.of(request)
+
+    def _gone_on(self, say: Texts, viewer: Viewer, batch: Batch, turn: float) -> list[Any]:
+        """This tab works at it from now on."""
+        is_wanted = batch.wants_turn
+        return [turn + is_wanted, gr.Timer(active=False), *self._view(say, viewer)]
 
     def _running(self, say: Texts, viewer: Viewer, batch: Batch, captions: Any, *, has_rows: bool) -> list[Any]:
         """Values for `BatchPart.outputs` while the job runs."""
@@ -184,6 +200,18 @@ class _Shown:
         return self._newest
 
 
+def _follows(batch: Batch | None) -> gr.Timer:
+    """Runs while another tab may change what this one shows."""
+    return gr.Timer(active=batch is not None and (batch.is_open or batch.can_retry))
+
+
+def _state(batch: Batch | None) -> tuple[object, ...]:
+    """What a tab that looks at a job would have to show anew."""
+    if batch is None:
+        return ()
+    return batch.token, batch.phase, batch.at_work.locked(), batch.progress, batch.error, batch.keeping
+
+
 def _pages(viewer: Viewer) -> list[Any]:
     return [gr.update(interactive=not viewer.follows), gr.update(interactive=viewer.has_older)]
 
@@ -196,4 +224,5 @@ def _buttons(say: Texts, batch: Batch | None) -> list[Any]:
         gr.update(interactive=is_open, value=say("batch.go_on" if is_paused else "batch.pause")),
         gr.update(interactive=is_open),
         gr.update(interactive=batch is not None and batch.phase != "running"),
+        gr.update(visible=batch is not None and batch.can_retry),
     ]

@@ -45,9 +45,10 @@ def _wire(part: BatchPart, events: Events, context: UiContext, sampling: Samplin
     asked = [*known, part.format, part.files, *part.wishes.inputs, *sampling.inputs]
     begun = part.start.click(events.start, asked, [part.token, *moved], **quick_event())
     working = part.turn.change(events.work, known, moved, trigger_mode="multiple", **model)
-    working.failure(events.failed, part.viewer, part.outputs, **quick_event())
+    working.failure(events.failed, part.viewer, [part.follow, *part.outputs], **quick_event())
     part.follow.tick(events.follow, known, moved, **quick_event())
     part.pause.click(events.pause, known, moved, **quick_event())
+    part.again.click(events.again, known, moved, **quick_event())
     part.stop.click(events.stop, part.viewer, part.outputs, **quick_event())
     cleared = part.clear.click(events.clear, part.viewer, [part.token, *part.outputs], **quick_event())
     for changed in (begun, cleared):
