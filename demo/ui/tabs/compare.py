@@ -45,7 +45,11 @@ STARTS: dict[Place, Sampling] = {"left": Sampling(), "right": Sampling(temperatu
 
 @dataclass(slots=True)
 class Both:
-    """One visitor's runs on both sides. Changed in place by that visitor's events."""
+    """One visitor's runs on both sides. Changed in place by that visitor's events.
+
+    Each side has `Stops` of its own, as gradio reports each side's run for itself, and no `Record` as on the other
+    tabs: an answer here is shown and then asked about no more, so that nothing of it is kept for a later view.
+    """
 
     left: Stops = field(default_factory=Stops)
     right: Stops = field(default_factory=Stops)
