@@ -233,6 +233,9 @@ def test_a_region_is_tapped_on_a_touch_screen(visit, tmp_path):
     is_done(tab)
     expect(tab.locator("#ground-as-coco")).to_be_enabled()
     expect(tab.locator("#ground-table caption")).to_contain_text("像素")
+    lines = tab.locator(".downloads button:visible").evaluate_all("all => all.map(it => it.offsetHeight)")
+    assert len(lines) == 4
+    assert len(set(lines)) == 1  # no name is broken over two
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
