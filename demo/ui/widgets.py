@@ -24,6 +24,8 @@ from demo.ui.labels import label
 from demo.ui.language import Texts
 
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
+# A script for a gr.HTML that scrolls: it can be reached by the keyboard.
+REACHABLE = "element.closest('.block').tabIndex = 0"
 MODEL_EVENTS = "model"  # the one concurrency id of everything that makes the model work
 
 

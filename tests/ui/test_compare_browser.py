@@ -5,7 +5,7 @@ import re
 import pytest
 from page_kit import file_of, scene, until, write
 from playwright.sync_api import expect
-from visit_kit import visitors
+from visit_kit import DESK, PHONE, SHIFTS, visitors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -85,3 +85,24 @@ def test_one_stop_ends_both_and_both_can_be_asked_again(tab, journal):
     tab.locator("#compare-run").click()
     for place in ("left", "right"):
         expect(side(tab, place, "line")).to_contain_text("tokens", timeout=15_000)
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desktop", "phone"])
+def test_nothing_moves_while_both_sides_are_written_and_drawn(browser, page, tmp_path, viewport):
+    with visitors(browser) as open_:
+        tab = open_(page.url, viewport=viewport, script=SHIFTS)
+        tab.get_by_role("tab", name="Compare").click()
+        tab.set_input_files("#compare-picture input[type=file]", write(tmp_path, "scene.png", file_of(scene())))
+        expect(tab.locator("#compare-picture img")).to_be_visible()
+        for question in ("tell " * 120, "Where is the red dog?"):
+            tab.locator("#compare-question textarea").fill(question)
+            tab.locator("#compare-run").click()
+            side(tab, "left", "line").scroll_into_view_if_needed()
+            side(tab, "left", "text").evaluate("element => element.scrollIntoView({block: 'start'})")
+            tab.wait_for_timeout(700)  # what an input moves in its first half second is no shift
+            tab.evaluate("shifts.length = 0")
+            for place in ("left", "right"):
+                expect(side(tab, place, "line")).to_contain_text("likeliest word", timeout=30_000)
+            tab.wait_for_timeout(300)
+            assert tab.evaluate("shifts") == []
+        expect(side(tab, "left", "drawn").locator("img")).to_be_visible()

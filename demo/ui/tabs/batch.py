@@ -17,12 +17,10 @@ from demo.ui.batch import Viewer
 from demo.ui.context import UiContext
 from demo.ui.labels import label
 from demo.ui.tabs.wishes import WishesPart, wishes_part
-from demo.ui.widgets import guarded
+from demo.ui.widgets import REACHABLE, guarded
 
 STATE_S = 24 * 3600
 FOLLOW_S = 1.0  # how often a tab looks at a job that another one works at
-# What scrolls can be reached by the keyboard.
-_REACHABLE = "element.closest('.block').tabIndex = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def _results() -> tuple[gr.HTML, gr.HTML, Pages]:
             label("batch.older"), size="sm", interactive=False, elem_id="batch-older", scale=0, min_width=76
         )
     hint = f"<p class='line hint'>{label('batch.hint')}</p>"
-    table = gr.HTML(hint, elem_id="batch-table", html_template=jobs.TABLE, js_on_load=_REACHABLE)
+    table = gr.HTML(hint, elem_id="batch-table", html_template=jobs.TABLE, js_on_load=REACHABLE)
     return line, table, Pages(newer, older, span)
 
 

@@ -28,6 +28,7 @@ from demo.ui.stops import Stops
 from demo.ui.tabs.chat import system_prompt
 from demo.ui.thinking import pending
 from demo.ui.widgets import (
+    REACHABLE,
     SamplingControls,
     answer_event,
     not_taken,
@@ -114,7 +115,7 @@ def _layout(context: UiContext) -> CompareTab:
         for place in PLACES:
             with gr.Column(min_width=300):
                 settings[place] = _settings(context, place)
-    with gr.Row(elem_classes=["sides"]):
+    with gr.Row(elem_classes=["sides", "answers"]):
         for place in PLACES:
             with gr.Column(min_width=300):
                 results[place] = _result(place)
@@ -136,11 +137,12 @@ def _settings(context: UiContext, place: Place) -> tuple[gr.Radio, SamplingContr
 
 def _result(place: Place) -> tuple[gr.HTML, gr.HTML, gr.Image]:
     gr.HTML(f"<h2 class='side'>{label(f'compare.{place}_answer')}</h2>")
-    text = gr.HTML(f"<p class='line hint'>{label('compare.hint')}</p>", elem_id=f"compare-{place}-text")
     line = gr.HTML(elem_id=f"compare-{place}-line")
+    hint = f"<p class='line hint'>{label('compare.hint')}</p>"
+    text = gr.HTML(hint, elem_id=f"compare-{place}-text", elem_classes=["side-text"], js_on_load=REACHABLE)
     drawn = gr.Image(
         label=label("compare.drawn"), show_label=False, interactive=False, type="filepath", visible=False,
-        buttons=["fullscreen"], elem_id=f"compare-{place}-drawn",
+        buttons=["fullscreen"], elem_id=f"compare-{place}-drawn", elem_classes=["side-drawn"],
     )  # fmt: skip
     return line, text, drawn
 
