@@ -59,7 +59,7 @@ class Stops:
 
     phase: Phase = "idle"  # of the run that was asked for last
     number: int = 0  # of that run
-    owed: int = 0
+    owed: list[int] = field(default_factory=list)  # the numbers of stopped runs whose first report is to come
     # Events run in threads. Held for a few lines only, as a run may be left on the server's one event loop.
     lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
@@ -85,8 +85,6 @@ class Stops:
             run = Run(self, self.number, may_begin=self.phase == "asked")
             if run.may_begin:
                 self.phase = "running"
-            elif self.was_stopped:  # before gradio knew of it: no report will come
-                self.owed = max(0, self.owed - 1)
         left: Phase = "broken"
         try:
             yield run
@@ -95,11 +93,13 @@ class Stops:
             with self.lock:
                 if run.is_current:
                     self.phase = left
+                if left == "idle" and run.number in self.owed:
+                    self.owed.remove(run.number)
 
     def stopped(self) -> None:
         with self.lock:
             if self.is_open:
-                self.owed += 1
+                self.owed.append(self.number)
             self.phase = "stopped"
 
     def takes_report(self, known: float | None, *, waits: bool) -> bool:
@@ -110,7 +110,7 @@ class Stops:
         """
         with self.lock:
             if self.owed:
-                self.owed -= 1
+                self.owed.pop(0)
                 return True
             # once more for the same stop: what runs or waits was not refused, nor what the page does not know of yet
             if self.was_stopped or self.phase == "running" or waits or known != self.number:

@@ -184,12 +184,14 @@ def test_clear_in_the_middle_of_an_answer_stops_it(visit, journal):
 
 
 def held_cancel(tab):
-    """The model is stopped at once, but the page hears of it only when what this returns is called."""
+    """The model is stopped at once, but the page hears of it only when what this returns is called.
+
+    On a busy machine the answer may be over before the page asks for its end, of which it then hears nothing.
+    """
     held = []
     tab.route("**/gradio_api/cancel", lambda route: held.append((route, route.fetch())))
 
     def release():
-        assert held
         for route, answer in held:
             route.fulfill(response=answer)
         tab.wait_for_timeout(500)  # for the page to do what it does on hearing it

@@ -192,6 +192,52 @@ def test_the_next_question_is_not_lost_to_a_late_view(engine_and_page, reports_a
     asyncio.run(plays())
 
 
+async def stopped_and_over(page):
+    """A run that saw that it was stopped, and was over before gradio's page could ask for its end."""
+    tab = Tab(page)
+    await tab.loads()
+    await asks(tab, "Who are you?")
+    run = tab.begins("answer", CHAT)
+    view = await run.makes()
+    await view.arrives()
+    view.is_shown()
+    await tab.does("stop", CHAT)
+    await run.ends()
+    return tab
+
+
+def test_the_end_of_a_stopped_answer_takes_no_button_from_the_next_question(engine_and_page):
+    _, page = engine_and_page
+
+    async def plays():
+        tab = await stopped_and_over(page)
+        late = await tab.makes("rest", CHAT)
+        await asks(tab, "And now?")
+        await late.arrives()
+        late.is_shown()
+        assert tab.shows("message", "stop_btn")
+        assert not tab.shows("message", "submit_btn")
+        await tab.begins("answer", CHAT).ends()
+        await tab.does("rest", CHAT)
+        assert tab.shows("message", "submit_btn")
+
+    asyncio.run(plays())
+
+
+def test_a_question_after_a_stopped_answer_that_was_over_can_be_refused(engine_and_page):
+    _, page = engine_and_page
+
+    async def plays():
+        tab = await stopped_and_over(page)
+        await asks(tab, "And now?")
+        await reports(tab, 1)
+        assert tab.shows("message")["text"] == "And now?"
+        assert tab.shows("message", "submit_btn")
+        assert "And now?" not in str(tab.shows(CHAT))
+
+    asyncio.run(plays())
+
+
 def test_undo_and_retry_that_are_pressed_twice_or_too_late_change_nothing(engine_and_page):
     _, page = engine_and_page
 

@@ -1,7 +1,7 @@
 """Which of gradio's reports of failed runs is that of a stop; gradio's side of it is played by the tests."""
 
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from hypothesis import given
@@ -90,6 +90,31 @@ def test_a_second_report_that_comes_when_the_next_run_is_over_does_not_say_that_
     assert reported(stops, before)
 
 
+def test_a_run_that_left_by_itself_when_it_was_stopped_is_owed_nothing(at_work):
+    """It was over before gradio's page could ask for its end, which then tells of a success."""
+    stops = Stops()
+    stops.asked()
+    _, work = at_work(stops)
+    stops.stopped()
+    work.close()
+    stops.asked()
+    assert not reported(stops)  # the next one was refused
+
+
+def test_what_one_run_is_owed_is_not_another_ones(at_work):
+    stops = Stops()
+    stops.asked()
+    _, first = at_work(stops)
+    stops.stopped()
+    assert reported(stops)
+    stops.asked()
+    at_work(stops)
+    stops.stopped()
+    first.close()
+    stops.asked()
+    assert [reported(stops) for _ in range(2)] == [True, False]
+
+
 def test_a_run_has_a_number_that_its_page_did_not_know_also_where_the_server_forgot_all_earlier_ones():
     stops = Stops()
     for known in (0, 1, 7.0, 2):
@@ -105,7 +130,7 @@ def test_a_stop_that_comes_when_all_is_written_is_no_failure(at_work):
     work.close()
     assert not stops.is_open
     stops.stopped()
-    assert stops.owed == 0
+    assert not stops.owed
     assert reported(stops)
     stops.asked()
     assert not reported(stops)
@@ -142,30 +167,42 @@ def test_a_run_that_gradio_breaks_off_unasked_is_reported():
     assert not reported(stops)
 
 
-@given(st.lists(st.sampled_from(["run", "end", "stop", "report", "refuse"])))
+@given(st.lists(st.sampled_from(["run", "end", "cancel", "stop", "report", "refuse"])))
 def test_however_late_the_reports_come_a_run_is_called_refused_when_it_was(steps):
-    """gradio reports each stop once, some time later; reports come in the order of what they are about."""
+    """gradio reports each run that it cancelled once, some time later, and none that left by itself; reports come in the
+    order of what they are about."""
     stops, reports, work = Stops(), deque(), ExitStack()
 
     def tell():
-        assert reported(stops) is (reports.popleft() == "stop")
+        assert reported(stops) is (reports.popleft() != "refusal")
+
+    def leave():
+        work.close()
+        if stops.number in reports:  # it was stopped, and left before its page asked for its end
+            reports.remove(stops.number)
+
+    def cancel():
+        with suppress(GeneratorExit):
+            work.__exit__(GeneratorExit, GeneratorExit(), None)
 
     for step in steps:
         if step == "run" and not stops.is_open:
-            work.close()
+            cancel()
             stops.asked()
             work.enter_context(stops.run())
         elif step == "end":
-            work.close()
+            leave()
+        elif step == "cancel" and not stops.is_open:
+            cancel()
         elif step == "stop" and stops.is_open:
             stops.stopped()
-            reports.append("stop")
+            reports.append(stops.number)
         elif step == "report" and reports:
             tell()
         elif step == "refuse" and not stops.is_open:
+            cancel()
             stops.asked()
             reports.append("refusal")
             while reports:
                 tell()
-    work.close()
-    assert stops.owed == len(reports)
+    assert stops.owed == list(reports)

@@ -80,7 +80,9 @@ class Events:
                 yield self._grown(say, visitor)
 
     def rest(self, request: gr.Request, visitor: Visitor) -> list[Any]:
-        """The answer is written."""
+        """The answer is written. Of one that was stopped the stop has shown that, and this may come after a new question."""
+        if visitor.stops.is_open or visitor.stops.was_stopped:
+            return self._skipped()
         return self._view(self.context.languages.of(request), visitor)
 
     def give_back(self, request: gr.Request, visitor: Visitor, count: float) -> list[Any]:

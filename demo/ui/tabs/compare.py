@@ -59,6 +59,10 @@ class Both:
         return self.left if place == "left" else self.right
 
     @property
+    def was_stopped(self) -> bool:
+        return any(self.of(place).was_stopped for place in PLACES)
+
+    @property
     def is_open(self) -> bool:
         return self.left.is_open or self.right.is_open
 
@@ -161,6 +165,8 @@ def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
         return [*lines, *_pressed(False)]
 
     def rest(both: Both) -> list[Any]:
+        if both.was_stopped:  # it has been shown, and this may come after the next question
+            return [gr.skip(), gr.skip()]
         return _pressed(both.is_open)
 
     triggers, known = [tab.run.click, tab.question.submit], [tab.both, tab.number]
