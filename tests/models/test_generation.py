@@ -185,7 +185,9 @@ def test_a_decode_step_compiles_into_one_graph(shape):
         with torch.no_grad():
             cache = model(**inputs, past_key_values=cache).past_key_values
             results.append(step(input_ids=token, position_ids=position, past_key_values=cache).logits)
-    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)  # the reference numbers' bound; 1.3e-6 on one CPU
+    torch.testing.assert_close(
+        results[0], results[1], atol=1e-5, rtol=0
+    )  # the reference numbers' bound; 1.3e-6 on one CPU
 
 
 @pytest.mark.parametrize("family", FAMILIES)

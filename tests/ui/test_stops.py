@@ -169,8 +169,10 @@ def test_a_run_that_gradio_breaks_off_unasked_is_reported():
 
 @given(st.lists(st.sampled_from(["run", "end", "cancel", "stop", "report", "refuse"])))
 def test_however_late_the_reports_come_a_run_is_called_refused_when_it_was(steps):
-    """gradio reports each run that it cancelled once, some time later, and none that left by itself; reports come in the
-    order of what they are about."""
+    """gradio reports each run that it cancelled once, some time later, and none that left by itself.
+
+    Reports come in the order of what they are about.
+    """
     stops, reports, work = Stops(), deque(), ExitStack()
 
     def tell():

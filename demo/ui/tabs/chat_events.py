@@ -80,7 +80,7 @@ class Events:
                 yield self._grown(say, visitor)
 
     def rest(self, request: gr.Request, visitor: Visitor) -> list[Any]:
-        """The answer is written. Of one that was stopped the stop has shown that, and this may come after a new question."""
+        """The answer is written. The end of a stopped one was shown by the stop, and this may come after a question."""
         if visitor.stops.is_open or visitor.stops.was_stopped:
             return self._skipped()
         return self._view(self.context.languages.of(request), visitor)
