@@ -27,6 +27,7 @@ MOST_PAIRS = 2**22
 FEWEST_TOKENS = 4  # that a module can be tried with
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the largest number; a card may multiply in TF32
 ROUGHLY = 2e-2  # in any other dtype
+SMALL = 0.5  # beside what other windows change; past the edges of windows it would be 1 or more
 
 Attention = Callable[..., tuple[torch.Tensor, Any]]
 
@@ -105,16 +106,18 @@ class Looker:
         edges, hidden = how.get("cu_seqlens"), given[0] if given else how.get("hidden_states")
         if not isinstance(edges, torch.Tensor) or not isinstance(hidden, torch.Tensor) or not self._is_served():
             return self._own(*given, **how)
+        if edges.dim() != 1:  # a row of them for each picture of a batch, maybe
+            return self._own(*given, **how)
         windows = self._windows(edges)
         num_tokens = hidden.shape[-2]
         if sum(windows.lengths) != num_tokens or num_tokens < FEWEST_TOKENS:
             return self._own(*given, **how)
         if not self._is_tried:
-            self._is_tried = True
             if not self._is_alike(hidden, given, how):
                 log.info("%s attends to windows one by one", type(self._module).__name__)
                 setattr(self._module, _place(self._module), self._own)
                 return self._own(*given, **how)
+            self._is_tried = True  # not before: where memory ran out nothing was found
         return self._together(windows, *given, **how)
 
     def _is_served(self) -> bool:
@@ -134,21 +137,27 @@ class Looker:
 
     @torch.no_grad()
     def _is_alike(self, hidden: torch.Tensor, given: Sequence[Any], how: dict[str, Any]) -> bool:
-        """Whether both ways give the same of noise; the first picture may be all grey, and the same in any windows."""
+        """Whether both ways give the same of noise; the first picture may be all grey, and the same in any windows.
+
+        It has to be much more alike than other windows make it: beside a large bias a limit alone would not show them.
+        """
         noise = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0)).to(hidden)
-        edges = _trial_edges(hidden.shape[-2]).to(how["cu_seqlens"])
+        edges, wider = (_trial_edges(hidden.shape[-2], times).to(how["cu_seqlens"]) for times in (1, 2))
         given, how = ((noise, *given[1:]), how) if given else ((), {**how, "hidden_states": noise})
         try:
-            expected = _first(self._own(*given, **{**how, "cu_seqlens": edges}))
+            expected, other = (_first(self._own(*given, **{**how, "cu_seqlens": one})) for one in (edges, wider))
             found = _first(self._together(Windows.of(edges), *given, **{**how, "cu_seqlens": edges}))
         except torch.OutOfMemoryError:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the module wants something else, and stays as it is
             return False
-        if expected is None or found is None or (expected.shape, expected.dtype) != (found.shape, found.dtype):
+        if expected is None or found is None or other is None:
             return False
-        limit = CLOSE.get(expected.dtype, ROUGHLY) * expected.abs().max()
-        return bool(((found - expected).abs().max() <= limit) & limit.isfinite())
+        if len({(each.shape, each.dtype) for each in (expected, found, other)}) > 1:
+            return False
+        limit, apart = CLOSE.get(expected.dtype, ROUGHLY) * expected.abs().max(), found - expected
+        is_less = apart.norm(dtype=torch.float32) <= SMALL * (other - expected).norm(dtype=torch.float32)
+        return bool((apart.abs().max() <= limit) & limit.isfinite() & is_less)
 
 
 def _may_split(module: Any) -> bool:
@@ -200,10 +209,10 @@ def _by_groups(tensor: torch.Tensor, windows: Windows) -> Iterator[torch.Tensor]
         yield part.unflatten(0, group).transpose(1, 2)
 
 
-def _trial_edges(num_tokens: int) -> torch.Tensor:
-    """Windows of several lengths, those of one length not beside each other."""
+def _trial_edges(num_tokens: int, times: int) -> torch.Tensor:
+    """Windows of several lengths, those of one length not beside each other; all of them so many times as long."""
     side = isqrt(num_tokens)
-    lengths = cycle((side - 1, side))
+    lengths = cycle(((side - 1) * times, side * times))
     edges = [0]
     while edges[-1] < num_tokens:
         edges.append(min(edges[-1] + next(lengths), num_tokens))

@@ -25,6 +25,7 @@ from demo.backends.windows import Looker, Windows, attend, attend_windows
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Placement
+from tests.backends.pretend import OnCard, pretended_cards
 from tests.backends.test_rolling import answered, asked
 from tests.tinymodels import save_qwen
 
@@ -201,6 +202,24 @@ def test_the_hook_of_a_model_over_several_devices_stays_before_it():
     assert hook.calls == 1
 
 
+def test_layers_on_several_cards_see_the_same():
+    """What windows are found to be lies where each layer computes, wherever the model's edges lie."""
+    model, patches = tower("qwen2_5_vl")
+    before = seen(model, patches)
+    with pretended_cards():
+        parts = {"cpu:0": [model.patch_embed, model.rotary_pos_emb, model.merger, *model.blocks[::2]]}
+        for card, modules in {**parts, "cpu:1": model.blocks[1::2]}.items():
+            for module in modules:
+                add_hook_to_module(module, AlignDevicesHook(card, place_submodules=True))
+        assert [block.attn.qkv.weight.device.index for block in model.blocks] == [0, 1, 0]
+        attend_windows(model)
+        for _ in range(2):
+            found = looked(model, patches.to("cpu:0"), {"grid_thw": GRIDS.to("cpu:0")}).last_hidden_state
+            assert isinstance(found, OnCard)
+            torch.testing.assert_close(found.cpu(), before, rtol=1e-5, atol=1e-5)
+    assert len(lookers(model)) == 3
+
+
 # --- what goes its own way
 
 
@@ -237,6 +256,51 @@ def test_a_module_that_computes_something_else_is_left_alone(cls, is_grey):
     assert attend_windows(module) == 1
     assert torch.equal(looked(module, hidden, how), before)
     assert module.forward.__func__ is cls.forward
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("cls", "is_exchanged"), [(Deaf, False), (Qwen2_5_VLVisionAttention, True)])
+def test_a_large_bias_does_not_hide_what_a_module_makes_of_windows(cls, is_exchanged, dtype):
+    module, hidden, how = module_and_input(cls)
+    with torch.no_grad():
+        module.proj.bias[0] = 100
+    places = tuple(one.to(dtype) for one in how["position_embeddings"])
+    module, hidden, how = module.to(dtype), hidden.to(dtype), {**how, "position_embeddings": places}
+    before = looked(module, hidden, how)
+    attend_windows(module)
+    torch.testing.assert_close(looked(module, hidden, how), before, rtol=2e-2, atol=2e-2)
+    assert isinstance(module.forward, Looker) is is_exchanged
+
+
+def test_a_trial_for_which_memory_is_short_has_shown_nothing():
+    class Short(Deaf):
+        refusals = 0
+
+        def forward(self, hidden_states, cu_seqlens, **kwargs):
+            if self.refusals:
+                self.refusals -= 1
+                raise torch.OutOfMemoryError("full")
+            return super().forward(hidden_states, cu_seqlens, **kwargs)
+
+    module, hidden, how = module_and_input(Short)
+    before = looked(module, hidden, how)
+    attend_windows(module)
+    module.refusals = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        looked(module, hidden, how)
+    assert torch.equal(looked(module, hidden, how), before)
+
+
+def test_edges_in_another_form_are_the_modules_own_matter():
+    class OfBatches(Qwen2_5_VLVisionAttention):
+        def forward(self, hidden_states, cu_seqlens, **kwargs):
+            return super().forward(hidden_states, cu_seqlens=cu_seqlens[0], **kwargs)
+
+    module, hidden, how = module_and_input(OfBatches)
+    how["cu_seqlens"] = how["cu_seqlens"][None]
+    before = looked(module, hidden, how)
+    attend_windows(module)
+    assert torch.equal(looked(module, hidden, how), before)
 
 
 def test_modules_without_edges_or_with_others_inside_that_have_them_are_not_tried():
