@@ -158,6 +158,10 @@ class Rolling:
             return True
         try:
             running, scores = self._read(row, slot=len(self._running))
+        except torch.OutOfMemoryError as error:
+            row.outlet.finish(error.with_traceback(None))  # as below: the next may be read before anybody hears of it
+            _give_back()
+            return True
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             row.outlet.finish(error)
             return True
@@ -251,9 +255,7 @@ class Rolling:
     def _give_way(self, error: torch.OutOfMemoryError) -> None:
         """Memory ran out: the youngest answer ends, and the others try again with what it frees."""
         self._leave(self._running[-1], error.with_traceback(None))  # which holds the frames, and they the tensors
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _give_back()
 
     def _fail(self, error: Exception) -> None:
         """What went wrong for all of them at once: none of them can go on, and what the slots hold is not known."""
@@ -275,12 +277,21 @@ class Rolling:
         one.row.outlet.finish(error)
 
     def _swap(self, one: int, other: int) -> None:
-        self._cache.swap(one, other, max(self._num_held(one), self._num_held(other)))
-        held = self._remembered
-        held[one], held[other] = held[other], held[one]
+        held, num_columns = self._remembered, max(self._num_held(one), self._num_held(other))
+        found = held[one], held[other]
+        held[one] = held[other] = NOTHING  # memory may run out between two layers
+        self._cache.swap(one, other, num_columns)
+        held[other], held[one] = found
 
     def _num_held(self, slot: int) -> int:
         return len(self._running[slot].tokens if slot < len(self._running) else self._remembered[slot].tokens)
+
+
+def _give_back() -> None:
+    """Let whoever reads or steps next have what has become free."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _not_numbers() -> BrokenCheckpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -266,6 +267,39 @@ def test_a_prompt_that_cannot_be_read_fails_alone(backend):
     assert [str(text) for text in found if isinstance(text, ValueError)] == ["the second prompt"]
     right = [alone(backend, request) for request in requests]
     assert [(a == b) for a, b in zip(found, right)].count(True) == 2
+
+
+def test_a_prompt_for_which_memory_is_short_holds_none_while_the_next_is_read(backend):
+    """What its frames hold would be missing there, until its reader has heard of it."""
+    requests, held = [asked(f"{number}?", max_new_tokens=6) for number in range(SLOTS)], []
+
+    def refuse():
+        if gate.sizes[-1][1] > 1 and (not held or held[0]() is not None):
+            block = torch.zeros(1)
+            held.append(weakref.ref(block))
+            raise torch.OutOfMemoryError("full")
+
+    with Gate(backend) as gate:
+        gate.before = refuse
+        found = together(backend, requests, gate)
+    assert [type(each) for each in found].count(torch.OutOfMemoryError) == 1
+    right = [alone(backend, request) for request in requests]
+    assert [(a == b) for a, b in zip(found, right)].count(True) == SLOTS - 1
+
+
+def test_what_slots_hold_is_not_believed_where_memory_ran_out_amid_their_exchange(backend, monkeypatch):
+    first = asked("What is this?")
+    second = turns(first, answered(backend, first)[0], "How many?")
+    answered(backend, asked("Where?", 200))  # its slot is the one that the second turn goes on in
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("full")
+
+    with monkeypatch.context() as short:
+        short.setattr(backend._rolling._cache.layers[1], "swap", refuse)
+        with pytest.raises(torch.OutOfMemoryError):
+            answered(backend, second)
+    assert answered(backend, second)[0] == alone(backend, second)
 
 
 def test_where_memory_runs_out_the_youngest_answer_ends_and_the_others_are_whole(backend):
