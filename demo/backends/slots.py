@@ -148,10 +148,11 @@ class SlotCache(Cache):  # type: ignore[misc]
     def reach(self, num_columns: int) -> None:
         """Have room for conversations of so many tokens; what is held stays."""
         while self.num_columns < num_columns:
-            self.num_columns *= 2
+            wider = 2 * self.num_columns
             self.memory += 1
             for layer in self.layers:
-                layer.grow(self.num_columns)
+                layer.grow(wider)
+            self.num_columns = wider  # not before: memory may run out between two layers
 
 
 def can_be_slots(config: Any) -> bool:

@@ -69,6 +69,28 @@ def test_memory_grows_where_it_was_not_planned_and_keeps_what_it_held():
     assert cache.at_step([0, 2 * FIRST_COLUMNS]) == 2 * FIRST_COLUMNS + 1
 
 
+def test_where_memory_cannot_grow_what_is_held_stays_and_it_is_tried_again(monkeypatch):
+    cache = SlotCache(2, None)
+    cache.at_prompt(1, 0, 2)
+    write(cache, states(1.0, 2.0))
+    before = cache.memory
+
+    def refuse(_):
+        raise torch.OutOfMemoryError("full")
+
+    with monkeypatch.context() as short:
+        short.setattr(cache.layers[1], "grow", refuse)
+        with pytest.raises(torch.OutOfMemoryError):
+            cache.at_prompt(1, 2, FIRST_COLUMNS + 1)
+    assert cache.memory != before  # the first layer's is another already
+    cache.at_prompt(1, 2, FIRST_COLUMNS + 1)
+    found = write(cache, states(*range(3, FIRST_COLUMNS + 2)))
+    assert [layer[0].tolist() for layer in found] == [
+        [*range(1, FIRST_COLUMNS + 2)],
+        [*range(2, FIRST_COLUMNS + 3)],
+    ]
+
+
 def test_released_memory_is_taken_again_and_empty():
     cache = SlotCache(2, 8)
     cache.at_prompt(0, 0, 2)
