@@ -107,8 +107,8 @@ def save_llava(directory: Path, *, seed: int = 0, **how) -> Path:
     return directory
 
 
-def save_qwen(directory: Path, *, seed: int = 0) -> Path:
-    """A Qwen2.5-VL, whose processor has a part for videos."""
+def save_qwen(directory: Path, *, seed: int = 0, window_px: int = 112) -> Path:
+    """A Qwen2.5-VL, whose processor has a part for videos; its small pictures are one window."""
     torch.manual_seed(seed)
     names = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
     words = tokenizer(*names, chat_template=QWEN_TEMPLATE)
@@ -117,7 +117,7 @@ def save_qwen(directory: Path, *, seed: int = 0) -> Path:
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     config = Qwen2_5_VLConfig(
         text_config={**text, "num_key_value_heads": 2, "vocab_size": 272, "rope_parameters": rope, "eos_token_id": 2},
-        vision_config={**vision, "fullatt_block_indexes": [1]},
+        vision_config={**vision, "fullatt_block_indexes": [1], "window_size": window_px},
         image_token_id=7,
         video_token_id=8,
         vision_start_token_id=5,

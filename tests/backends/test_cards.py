@@ -14,6 +14,7 @@ import torch
 from demo.backends import memory, outline, quantizing, spreading, tensors
 from demo.backends.forwards import Forwards
 from demo.backends.hf import HFBackend
+from demo.backends.windows import Looker
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.errors import OutOfMemory
@@ -138,6 +139,12 @@ def subject(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def windowed(tmp_path_factory):
+    """A Qwen2.5-VL whose picture is two windows in one layer, and one in the other."""
+    return Subject(save_qwen(tmp_path_factory.mktemp("windowed"), window_px=56))
+
+
+@pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A CogVLM of 80 million parameters, so that its bytes show beside the allocator's habits."""
     sizes = {"hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 4}
@@ -149,6 +156,18 @@ def test_every_placement_answers_as_a_single_card(subject, spread):
     backend = subject.load(spread)
     assert (logits(backend) - subject.logits).abs().max() < 1e-4
     assert ask(backend) == subject.said
+    backend.close()
+
+
+@pytest.mark.parametrize("spread", [single, *SPREADS])
+def test_windows_are_attended_to_together_wherever_the_tower_lies(windowed, spread):
+    backend = windowed.load(spread)
+    found = logits(backend)
+    lookers = [part for module in backend._model.modules() for part in vars(module).items() if type(part[1]) is Looker]
+    assert len(lookers) == 2
+    for place, looker in lookers:
+        setattr(looker._module, place, looker._own)
+    assert (logits(backend) - found).abs().max() < 1e-4
     backend.close()
 
 
