@@ -1,13 +1,17 @@
-"""One token's attention without copies of keys and values for every head that shares them.
+"""What attention is computed by, where that is not best left to the libraries.
 
-Owns what newer versions of transformers do by themselves, for those that do not: the queries of heads that share keys
-are put one below the other, as if they were several tokens. Without it a step of 16 answers of 8,192 tokens copies
-1.75 GiB in every layer of a Qwen2.5-VL-7B. Knows nothing of models. Shapes: B answers, H heads, K of them with keys of
-their own, T tokens, C columns, d head width.
+Owns two things. One token's attention without copies of keys and values for every head that shares them, which newer
+versions of transformers do by themselves, for those that do not: the queries of heads that share keys are put one below
+the other, as if they were several tokens. Without it a step of 16 answers of 8,192 tokens copies 1.75 GiB in every
+layer of a Qwen2.5-VL-7B. And kernels that take a shape as soon as they are given it, for what has another shape each
+time. Knows nothing of models. Shapes: B answers, H heads, K of them with keys of their own, T tokens, C columns, d head
+width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +26,21 @@ def share_keys() -> None:
     """Have all models of this process attend so by `sdpa`; to be called before one is used."""
     if not hasattr(sdpa_attention, "pack_gqa"):
         ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
+
+
+@contextmanager
+def of_any_shape() -> Iterator[None]:
+    """Without cuDNN, which makes a plan for every shape that is new to it.
+
+    torch asks it first on cards such as the H100. Others measured 20 to 440 ms for a plan, and a prompt's length and a
+    picture's size are mostly new; what is recorded has few shapes, and keeps it.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def attend(

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from demo.backends.attending import of_any_shape
 from demo.backends.recorded import RecordedSteps, Recorder
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
@@ -76,7 +77,8 @@ class Forwards:
             **rest,
             **self._how,
         )
-        return Read(self._scores(self._model(**call)), following)
+        with of_any_shape():
+            return Read(self._scores(self._model(**call)), following)
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """One more token (B,) of each answer, at its position (…, B, 1): the scores (B, V) of the tokens after them.
@@ -86,7 +88,8 @@ class Forwards:
         if self._recorded is not None and (scores := self._recorded.step(tokens, positions, lengths)) is not None:
             return scores
         width = self._cache.at_step(lengths[: len(tokens)])
-        return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
+        with of_any_shape():
+            return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
 
     @torch.inference_mode()
     def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:

@@ -114,7 +114,7 @@ class Looker:
             return self._own(*given, **how)
         if not self._is_tried:
             if not self._is_alike(hidden, given, how):
-                log.info("%s attends to windows one by one", type(self._module).__name__)
+                log.debug("%s attends to windows one by one", type(self._module).__name__)
                 setattr(self._module, _place(self._module), self._own)
                 return self._own(*given, **how)
             self._is_tried = True  # not before: where memory ran out nothing was found

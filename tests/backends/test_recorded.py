@@ -81,6 +81,23 @@ def test_answers_are_the_same_and_the_shapes_few(backend, recorder, seed):
     assert recorder.replays > 3 * len(recorder.shapes)
 
 
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_only_recorded_steps_are_given_to_what_plans_for_each_shape(backend, recorder, is_recorded):
+    if not is_recorded:
+        cache = SlotCache(SLOTS, None)
+        forwards = Forwards(backend._model, cache)
+        backend._rolling = Rolling(forwards, cache, backend._thread, end_tokens=end_tokens(backend._settings))
+    planned = []
+    hook = backend._model.register_forward_pre_hook(lambda *_: planned.append(torch.backends.cuda.cudnn_sdp_enabled()))
+    try:
+        answered(backend, asked("What is this?", max_new_tokens=4))
+    finally:
+        hook.remove()
+    assert len(planned) > 3
+    assert planned == [False, *[is_recorded] * (len(planned) - 1)]
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_what_a_recording_reads_from_stays_where_it_is(backend):
     """A CUDA graph reads from memory, and keeps no tensor of it alive."""
     seen = []
