@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,11 @@ class Forwards:
         return "position_ids" in takes and _attention(model) in MASKED and can_be_slots(model.config)
 
     def placed(self, inputs: Any) -> Any:
-        """A prompt's tensors where the model takes them; only floats change their dtype."""
-        return inputs.to(self._device, dtype=self._model.dtype)
+        """A prompt's tensors where the model takes them; only floats change their dtype.
+
+        What was given stays where it is: whoever asks holds it until the answer ends, and pictures would stay on a card.
+        """
+        return copy(inputs).to(self._device, dtype=self._model.dtype)
 
     def read(self, inputs: Mapping[str, Any], slot: int, start: int = 0) -> Read:
         """Read a prompt of one row, of which the slot holds the first ``start`` tokens already."""

@@ -357,3 +357,11 @@ def test_an_outlet_whose_answer_failed_tells_it_after_its_text(backend):
     assert next(pieces) == "a"
     with pytest.raises(ValueError, match="late"):
         next(pieces)
+
+
+def test_what_a_prompt_takes_on_a_card_is_not_held_by_whoever_asks(backend, monkeypatch):
+    inputs = backend._prompter.prepare(asked("What is this?").messages)
+    monkeypatch.setattr(backend._rolling._forwards, "_device", torch.device("meta"))
+    placed = backend._rolling._forwards.placed(inputs)
+    assert {tensor.device.type for tensor in placed.values()} == {"meta"}
+    assert {tensor.device.type for tensor in inputs.values()} == {"cpu"}
