@@ -57,7 +57,7 @@ class Forwards:
     def placed(self, inputs: Any) -> Any:
         """A prompt's tensors where the model takes them; only floats change their dtype.
 
-        What was given stays where it is: whoever asks holds it until the answer ends, and pictures would stay on a card.
+        What was given stays where it is: whoever asks holds it until the answer ends, as a card would its pictures.
         """
         return copy(inputs).to(self._device, dtype=self._model.dtype)
 
