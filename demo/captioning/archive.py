@@ -7,9 +7,11 @@ way is refused by name. Knows nothing of pictures. Bytes are integers.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -89,6 +91,19 @@ def read(path: Path, member: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise PictureError("The file is too large", remedy=f"At most {MAX_FILE_BYTES // 10**6} MB are accepted.")
     return data
+
+
+def beginnings(path: Path, names: Iterable[str], num_bytes: int) -> dict[str, bytes]:
+    """So many bytes of each of several members, at most; those that cannot be unpacked are left out."""
+    found: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(path) as opened:
+            for name in names:
+                with contextlib.suppress(*_BROKEN, KeyError), opened.open(name) as file:
+                    found[name] = file.read(num_bytes)
+    except _BROKEN:  # it was whole when it was listed
+        return found
+    return found
 
 
 def _check_list(path: Path) -> None:

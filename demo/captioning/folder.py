@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demo.captioning import export
+from demo.captioning import export, sidecars
 from demo.captioning.captioner import Wishes
 from demo.captioning.journal import Entry, Journal, Resumed, entry_of, resumed
 from demo.captioning.work import Result
@@ -52,7 +52,7 @@ class ResultFolder:
             if export.read_text(self._folder, entry.text_file) != entry.text.rstrip("\n"):
                 export.write_text(self._folder, entry.text_file, entry.text)
         others = [item for item in self._items if item.key not in self._resumed.done]
-        is_kept = {item.key: self._existing == "skip" and self._before(item) is not None for item in others}
+        is_kept = {item.key: sidecars.is_left_alone(self._before(item), self._existing) for item in others}
         left = tuple(item for item in others if not is_kept[item.key])
         return Todo(left, tuple(done), tuple(item for item in others if is_kept[item.key]))
 
@@ -77,5 +77,4 @@ class ResultFolder:
         return export.read_text(self._folder, self._files[item.key])
 
     def _text(self, item: Item, caption: str) -> str:
-        before = self._before(item) if self._existing == "append" else None
-        return f"{before}\n{caption}" if before else caption
+        return sidecars.text_of(caption, self._before(item), self._existing)

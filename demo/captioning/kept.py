@@ -20,7 +20,10 @@ from typing import Any
 from demo.captioning import export, journal
 from demo.captioning.captioner import Wishes
 from demo.captioning.journal import Entry
+from demo.captioning.sidecars import existing_of
 from demo.captioning.worklist import Item
+from demo.errors import InvalidInput
+from demo.flags import Existing
 from demo.types import Sampling
 
 _KEY = re.compile(r"[0-9a-f]{20}")
@@ -34,6 +37,7 @@ class Job:
     items: tuple[Item, ...]
     wishes: Wishes
     model: str
+    existing: Existing = "skip"  # what is done about the captions that pictures bring along
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,10 @@ class JobFolder:
         rows = [
             {"name": str(item.name), "shown": item.shown, "file": numbers[item.path], "key": item.key}
             | ({"member": item.member} if item.member else {})
+            | ({} if item.before is None else {"before": item.before})
             for item in job.items
         ]
-        written = {"model": job.model, "wishes": asdict(job.wishes), "items": rows}
+        written = {"model": job.model, "wishes": asdict(job.wishes), "existing": job.existing, "items": rows}
         export.replace_file(self.path / "job.json", json.dumps(written).encode())
         return replace(job, items=tuple(self._item(row) for row in rows))
 
@@ -86,8 +91,9 @@ class JobFolder:
         try:
             found = json.loads((self.path / "job.json").read_bytes())
             wishes = Wishes(**{**found["wishes"], "sampling": Sampling(**found["wishes"]["sampling"])})
-            return Job(tuple(self._item(row) for row in found["items"]), wishes, str(found["model"]))
-        except (OSError, ValueError, TypeError, LookupError, RecursionError):
+            existing = existing_of(found.get("existing", "skip"))
+            return Job(tuple(self._item(row) for row in found["items"]), wishes, str(found["model"]), existing)
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, InvalidInput):
             return None
 
     def entries(self) -> list[Entry]:
@@ -129,7 +135,9 @@ class JobFolder:
 
     def _item(self, row: dict[str, Any]) -> Item:
         file = self._pictures / str(int(row["file"]))
-        return Item(PurePosixPath(row["name"]), str(row["shown"]), file, str(row["key"]), str(row.get("member", "")))
+        before = None if row.get("before") is None else str(row["before"])
+        name, member = PurePosixPath(row["name"]), str(row.get("member", ""))
+        return Item(name, str(row["shown"]), file, str(row["key"]), member, before)
 
     @property
     def _pictures(self) -> Path:

@@ -34,6 +34,7 @@ class Item:
     path: Path
     key: str
     member: str = ""  # of the archive that ``path`` is
+    before: str | None = None  # the caption that came with it
 
     def open(self) -> Opened:
         """Raises `PictureError`."""
@@ -95,9 +96,11 @@ def _in_folder(folder: Path) -> list[Item]:
 
 
 def _is_candidate(name: str) -> bool:
-    path = PurePosixPath(name)
-    is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not is_hidden
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def _key_of_file(file: Path) -> str:

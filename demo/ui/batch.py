@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
-from demo.captioning import export
+from demo.captioning import export, sidecars
 from demo.captioning.captioner import Wishes
 from demo.captioning.journal import Entry, entry_of
 from demo.captioning.kept import JobFolder
@@ -22,6 +22,7 @@ from demo.captioning.progress import Progress
 from demo.captioning.room import Room
 from demo.captioning.work import Result
 from demo.captioning.worklist import Item
+from demo.flags import Existing
 from demo.ui.notes import Note, note
 
 PAGE = 24  # captions; what an update costs does not grow with the job. Whole rows of the gallery, mostly
@@ -54,6 +55,7 @@ class Batch:
     folder: JobFolder
     progress: Progress
     keeping: Keeping = "kept"
+    existing: Existing = "skip"
     phase: Phase = "running"
     error: Note | None = None  # why it was paused by itself
     found: Note | None = None  # that it was read from its folder, as after a restart, until it goes on
@@ -135,6 +137,8 @@ class Batch:
 
     def add(self, result: Result, worked_s: float) -> None:
         entry = entry_of(result, self.wishes.style)
+        if not entry.error:
+            entry = replace(entry, text=sidecars.text_of(entry.caption, result.item.before, self.existing))
         self._keep(entry, result.preview)
         self.progress = self.progress.after(is_error=bool(entry.error), worked_s=worked_s)
 
@@ -146,7 +150,7 @@ class Batch:
         """Captions by their numbers, in the order in which they came."""
         newest_first = islice(reversed(self.entries.values()), len(self.entries) - last, len(self.entries) - first + 1)
         for entry in reversed(list(newest_first)):  # from the end, where most look
-            text = entry.error or entry.caption
+            text = entry.error or entry.text
             yield Row(entry.file, text, entry.note, bool(entry.error), self.folder.preview(entry.key))
 
     def _keep(self, entry: Entry, preview: bytes) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from demo.captioning import sidecars
 from demo.captioning.kept import Job, JobFolder, bytes_of
 from demo.captioning.progress import Progress
 from demo.errors import DemoError
@@ -58,8 +59,9 @@ class Desk:
         self.sweep()
         token = secrets.token_urlsafe(24)
         folder, job, keeping = self._placed(_name(token), job)
-        progress = Progress(len(job.items) + num_refused, failed=num_refused)
-        batch = Batch(token, job.items, job.wishes, folder, progress, keeping)
+        entries = sidecars.left_alone(job.items, job.existing)
+        progress = Progress(len(job.items) + num_refused, done=len(entries), failed=num_refused)
+        batch = Batch(token, job.items, job.wishes, folder, progress, keeping, job.existing, entries=entries)
         with self._lock:
             self._batches[_name(token)] = batch
         return batch
@@ -146,15 +148,16 @@ class Desk:
         folder = JobFolder(self._root / _name(token))
         job = folder.job()
         try:
-            entries = {entry.key: entry for entry in folder.entries()} if job else {}
+            read = folder.entries() if job else []
         except OSError:
             return None
         if job is None:
             return None
+        entries = sidecars.left_alone(job.items, job.existing) | {entry.key: entry for entry in read}
         left = sum(item.key not in entries for item in job.items)
         failed = sum(bool(entry.error) for entry in entries.values())
         progress = Progress(len(entries) + left, done=len(entries) - failed, failed=failed)
-        batch = Batch(token, job.items, job.wishes, folder, progress, entries=entries)
+        batch = Batch(token, job.items, job.wishes, folder, progress, existing=job.existing, entries=entries)
         if not left:
             batch.finish()
         elif not folder.has_pictures:

@@ -69,7 +69,7 @@ def caption_row(say: Texts, name: str, text: str, note: str, is_error: bool, pre
     """A row of a table: a picture's name, its caption or the reason why there is none, a note and a small WebP."""
     source = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
     image = f"<img alt='' decoding='sync' src='{source}'>" if preview else ""  # at once: it comes again with each row
-    words = html.escape(say.told(text) if is_error else text)
+    words = html.escape(say.told(text) if is_error else text).replace("\n", "<br>")
     notes = "; ".join(say.told(part) for part in note.split("; "))
     remark = f"<p class='remark'>{html.escape(notes)}</p>" if note else ""
     told = f"<p class='name'>{html.escape(name)}</p><p class='{'failure' if is_error else 'words'}'>{words}</p>{remark}"

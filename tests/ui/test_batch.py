@@ -334,3 +334,96 @@ def test_a_length_that_is_none_is_refused(make):
     context = make()
     with pytest.raises(InvalidInput, match="no such length"):
         batch.begin(context, uploads(context, 1), "short", words=7)
+
+
+# --- captions that are there already
+
+
+def captioned(context):
+    """Two pictures of three with a caption, one of them in an archive."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("in/a.png", file_of(scene(77)))
+        made.writestr("in/a.txt", "first\r\nsecond\n")
+        made.writestr("in/b.png", file_of(scene(78)))
+    packed = write(context.store.folder, "z/many.zip", out.getvalue())
+    text = write(context.store.folder, "t/p0.txt", b"by hand\n")
+    return [*uploads(context, 1), packed, text]
+
+
+def texts_of(context, job):
+    job.choose("txt")
+    with zipfile.ZipFile(batch.results(context, job)) as made:
+        return {name: made.read(name).decode().rstrip("\n") for name in made.namelist()}
+
+
+@pytest.mark.parametrize(("existing", "asked"), [("skip", 1), ("overwrite", 3), ("append", 3)])
+def test_captions_that_are_there_are_left_alone_written_anew_or_appended_to(make, tmp_path, existing, asked):
+    context = make(journal=tmp_path / "asked")
+    job = batch.begin(context, captioned(context), "short", existing=existing)
+    turned(context, job)
+    assert (job.phase, job.progress.done, job.progress.failed) == ("done", 3, 0)
+    assert (tmp_path / "asked").read_text().count("begin") == asked
+    texts = texts_of(context, job)
+    assert sorted(texts) == ["in/a.txt", "in/b.txt", "p0.txt"]
+    assert texts["in/b.txt"].startswith("You asked")
+    before = {"in/a.txt": "first\nsecond", "p0.txt": "by hand"}
+    for name, text in before.items():
+        if existing == "skip":
+            assert texts[name] == text
+        elif existing == "append":
+            assert texts[name].startswith(f"{text}\nYou asked")
+        else:
+            assert texts[name].startswith("You asked")
+    rows = {row.name: row for row in job.rows(1, 3)}
+    assert rows["in/a.png"].text == texts["in/a.txt"]
+    assert rows["in/a.png"].note == ("there already" if existing == "skip" else "")
+    shown = "".join(jobs.captions(load_languages().texts["zh"], Viewer(job))["rows"])
+    assert shown.count("原有的描述") == (2 if existing == "skip" else 0)
+    assert ("first<br>second" in shown) is (existing != "overwrite")
+
+
+def test_where_every_picture_has_a_caption_nothing_is_asked_and_all_is_in_the_results(make, tmp_path):
+    context = make(journal=tmp_path / "asked")
+    text = write(context.store.folder, "t/p0.txt", b"by hand")
+    job = batch.begin(context, [*uploads(context, 1), text], "short")
+    assert not job.wants_turn
+    turned(context, job)
+    assert job.phase == "done"
+    assert not (tmp_path / "asked").exists()
+    lines, _ = entries_in(batch.results(context, job))
+    assert [(line["caption"], line["note"]) for line in lines] == [("by hand", "there already")]
+
+
+def test_a_text_that_is_no_caption_is_told_of_unless_nobody_wants_to_know(make):
+    context = make()
+    paths = [*uploads(context, 1), write(context.store.folder, "t/p0.txt", b"\xff")]
+    job = batch.begin(context, paths, "short")
+    turned(context, job)
+    told = {entry.file: entry.error for entry in job.entries.values()}
+    assert told == {"p0.txt": "The text is not in UTF-8. Its picture counts as one without a caption.", "p0.png": ""}
+    job = batch.begin(context, paths, "short", existing="overwrite")
+    turned(context, job)
+    assert [entry.file for entry in job.entries.values()] == ["p0.png"]
+
+
+def test_texts_alone_and_a_choice_that_is_none_begin_no_job(make):
+    context = make()
+    text = write(context.store.folder, "t/p0.txt", b"by hand")
+    with pytest.raises(InvalidInput, match="no pictures in this"):
+        batch.begin(context, [text], "short")
+    with pytest.raises(InvalidInput, match="no such choice"):
+        batch.begin(context, uploads(context, 1), "short", existing="keep")
+
+
+def test_a_text_for_each_picture_does_not_make_an_archive_too_large(make, monkeypatch):
+    context = make()
+    monkeypatch.setattr(batch, "MOST_PICTURES", 3)
+    monkeypatch.setattr(batch, "OTHER_FILES", 1)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for index in range(3):
+            made.writestr(f"{index}.png", file_of(scene(50 + index)))
+            made.writestr(f"{index}.txt", "words")
+    packed = write(context.store.folder, "z/many.zip", out.getvalue())
+    assert len(batch.begin(context, [packed], "short").entries) == 3

@@ -310,6 +310,34 @@ def test_the_results_come_in_the_format_that_is_chosen(opened, open_page):
         assert Path(download.value.path()).read_text("utf-8").count(says) >= 6
 
 
+def test_captions_that_came_along_are_left_alone_or_appended_to(opened, open_page):
+    tab = opened(open_page("fake"))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for index in range(2):
+            made.writestr(f"{index}.png", file_of(scene(100 + index)))
+        made.writestr("1.txt", "by hand")
+    give(tab, {"name": "many.zip", "mimeType": "application/zip", "buffer": out.getvalue()})
+    expect(tab.locator("#batch-line")).to_contain_text("Done: 2 of 2", timeout=DONE_MS)
+    row = tab.locator("#batch-table tr").filter(has_text="1.png")
+    expect(row.locator(".words")).to_have_text("by hand")
+    expect(row.locator(".remark")).to_have_text("there already")
+    tab.get_by_label("Append").check()
+    tab.click("#batch-start")
+    expect(row.locator(".words")).to_have_text(re.compile(r"^by hand\s*You asked"), timeout=DONE_MS)
+    expect(tab.locator("#batch-line")).to_contain_text("Done: 2 of 2", timeout=DONE_MS)
+    expect(row.locator(".remark")).to_have_count(0)
+    files = tab.locator("#batch-files")
+    tab.locator("#batch-existing").scroll_into_view_if_needed()
+    heights = tab.locator("#batch-existing label").evaluate_all("all => all.map(each => each.offsetTop)")
+    assert len(set(heights)) == 1  # one line
+    files.get_by_label("Remove").or_(files.get_by_label("Clear")).first.click()
+    picture = {"name": "p.png", "mimeType": "image/png", "buffer": file_of(scene(120))}
+    give(tab, picture, {"name": "p.txt", "mimeType": "text/plain", "buffer": b"by hand too"})
+    expect(tab.locator("#batch-table")).to_contain_text(re.compile(r"by hand too\s*You asked"), timeout=DONE_MS)
+    expect(tab.locator("#batch-line")).to_contain_text("Done: 1 of 1", timeout=DONE_MS)
+
+
 def test_one_picture_is_described_as_it_is_wished(opened, open_page, tmp_path):
     tab = opened(open_page("fake"))
     tab.evaluate(SHIFTS)

@@ -96,6 +96,45 @@ def test_a_job_goes_on_in_another_process_where_it_was(make, tmp_path, tail):
     assert lines == [*(f"p{n}.png" for n in range(4)), "broken.png", *(f"in/a{n}.png" for n in range(3))]
 
 
+@pytest.mark.parametrize(("existing", "found_done", "begun"), [("skip", 3, 2), ("append", 1, 4)])
+def test_what_is_done_about_captions_that_are_there_outlives_the_process(make, tmp_path, existing, found_done, begun):
+    context = make(journal=tmp_path / "asked")
+    texts = [write(context.store.folder, f"t/p{index}.txt", b"by hand") for index in (1, 2)]
+    job = batch.begin(context, [*uploads(context, 4), *texts], "short", existing=existing)
+    list(batch.turn(context, job, somebody))
+    token = job.token
+    del job
+    context = again(context)
+    job = batch.found(context, token)
+    assert (job.phase, job.progress.done) == ("paused", found_done)
+    job.resume()
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.done, len(asked(tmp_path / "asked"))) == ("done", 4, begun)
+    made = {entry.file: entry.text for entry in job.entries.values()}
+    if existing == "skip":
+        assert made["p1.png"] == made["p2.png"] == "by hand"
+    else:
+        assert made["p1.png"].startswith("by hand\nYou asked")
+        assert made["p2.png"].startswith("by hand\nYou asked")
+    assert made["p0.png"].startswith("You asked")
+
+
+def test_a_job_that_was_kept_before_there_was_a_choice_goes_on(make):
+    context = make()
+    token = batch.begin(context, uploads(context, 2), "short").token
+    file = next(context.desk.folder.rglob("job.json"))
+    kept = json.loads(file.read_text())
+    assert kept.pop("existing") == "skip"
+    file.write_text(json.dumps({**kept, "existing": "keep"}))
+    assert batch.found(again(context), token) is None  # another version's choice is not guessed at
+    file.write_text(json.dumps(kept))
+    context = again(context)
+    job = batch.found(context, token)
+    job.resume()
+    list(batch.turn(context, job, nobody))
+    assert (job.phase, job.progress.done) == ("done", 2)
+
+
 def test_the_results_have_the_order_of_the_pictures_whichever_came_first(make):
     context = make(slots=3, token_s=0.01)
     job = batch.begin(context, uploads(context, 9), "short")

@@ -22,7 +22,8 @@ ENGLISH = load_languages().english
 MET = (
     "demo/ui/handlers", "demo/ui/desk.py", "demo/ui/pictures.py", "demo/imaging.py", "demo/video.py", "demo/types.py",
     "demo/prompts.py",
-    "demo/captioning/archive.py", "demo/captioning/worklist.py", "demo/engine/answer.py", "demo/engine/faults.py",
+    "demo/captioning/archive.py", "demo/captioning/sidecars.py", "demo/captioning/worklist.py",
+    "demo/engine/answer.py", "demo/engine/faults.py",
     "demo/engine/manager.py", "demo/engine/pool.py", "demo/engine/replica.py", "demo/engine/restarts.py",
     "demo/backends/checkpoint.py", "demo/backends/hf.py", "demo/backends/hub.py", "demo/backends/loading.py",
     "demo/backends/memory.py", "demo/backends/openai.py", "demo/backends/processors.py",

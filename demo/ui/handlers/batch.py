@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from demo.captioning import export
+from demo.captioning import export, sidecars
 from demo.captioning.archive import ArchiveLimits
 from demo.captioning.captioner import Captioner
 from demo.captioning.journal import Entry
@@ -26,6 +26,7 @@ from demo.captioning.kept import Job
 from demo.captioning.work import work
 from demo.captioning.worklist import WorkList, work_list
 from demo.errors import DemoError, InvalidInput
+from demo.flags import Existing
 from demo.imaging import to_pil
 from demo.types import Picture
 from demo.ui.batch import Batch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from demo.engine.snapshots import ReplicaSnapshot
 
 MOST_PICTURES = 2_000  # of one job
+OTHER_FILES = 100  # of an archive, beside its pictures and a text for each
 TOTAL_BYTES = 2_000_000_000  # of all pictures of an archive
 PREVIEW_PX = 160
 UPDATE_S = 0.4
@@ -55,11 +57,13 @@ def begin(
     suffix: str | None = "",
     words: int | None = 0,
     controls: Controls = (),
+    existing: str | None = "skip",
 ) -> Batch:
-    """A job out of uploads, pictures and archives of them. Raises the family's errors."""
+    """A job out of uploads, pictures and archives of them, both maybe with texts. Raises the family's errors."""
     wishes = wishes_of(context, style, instruction, prefix, suffix, words, controls)
-    listed = _listed(context, paths or ())
-    job = Job(listed.items, wishes, context.specs["captioning"].name)
+    known = sidecars.existing_of(existing)
+    listed = _listed(context, paths or (), known)
+    job = Job(listed.items, wishes, context.specs["captioning"].name, known)
     batch = context.desk.begin(job, len(listed.refused))
     for number, refused in enumerate(listed.refused):
         batch.refuse(Entry(refused.shown, wishes.style, error=refused.reason, key=f"refused-{number}"))
@@ -145,10 +149,11 @@ def _work(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> 
     batch.worked_s += time.monotonic() - begun_s
 
 
-def _listed(context: UiContext, paths: Sequence[str]) -> WorkList:
+def _listed(context: UiContext, paths: Sequence[str], existing: Existing) -> WorkList:
     checked = [context.store.checked(path) for path in paths]
-    limits = ArchiveLimits(MOST_PICTURES, context.limits.file_bytes, TOTAL_BYTES)
-    listed = work_list(checked, names=[path.name for path in checked], limits=limits)
+    limits = ArchiveLimits(2 * MOST_PICTURES + OTHER_FILES, context.limits.file_bytes, TOTAL_BYTES)
+    pictures = [path for path in checked if not sidecars.is_text(path)]
+    listed = work_list(pictures, names=[path.name for path in pictures], limits=limits)
     if not listed.items and listed.refused:
         raise InvalidInput(f"{listed.refused[0].shown}: {listed.refused[0].reason}")
     if not listed.items:
@@ -157,7 +162,9 @@ def _listed(context: UiContext, paths: Sequence[str]) -> WorkList:
     if len(listed.items) > MOST_PICTURES:
         remedy = f"At most {MOST_PICTURES:,} are taken at once; the terminal's caption command takes any number."
         raise InvalidInput("There are too many pictures", value=f"{len(listed.items):,}", remedy=remedy)
-    return listed
+    if existing == "overwrite":  # as if there were none
+        return listed
+    return sidecars.with_captions(listed, checked, names=[path.name for path in checked], limits=limits)
 
 
 def _preview(picture: Picture) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from demo.captioning.export import formats
+from demo.captioning.sidecars import CHOICES
 from demo.ui import jobs
 from demo.ui.batch import Viewer
 from demo.ui.context import UiContext
@@ -35,6 +36,7 @@ class BatchPart:
     title: gr.Accordion
     files: gr.File
     wishes: WishesPart
+    existing: gr.Radio
     start: gr.Button
     pause: gr.Button
     stop: gr.Button
@@ -67,12 +69,13 @@ def layout(context: UiContext) -> BatchPart:
             files = gr.File(
                 label=label("batch.files"),
                 file_count="multiple",
-                file_types=["image", ".zip"],
+                file_types=["image", ".zip", ".txt"],
                 height=180,
                 elem_id="batch-files",
             )
             guarded(files, lambda data: [file.path for file in data] if data else [])
             wishes = wishes_part(context, "batch", is_folded=False)
+            existing = _existing()
             with gr.Row(elem_classes=["switch"]):
                 start = gr.Button(label("batch.start"), variant="primary", elem_id="batch-start", scale=2)
                 pause = gr.Button(label("batch.pause"), interactive=False, elem_id="batch-pause", scale=1)
@@ -82,12 +85,19 @@ def layout(context: UiContext) -> BatchPart:
             format_, download, clear = _files()
             again = gr.Button(label("batch.again"), size="sm", visible=False, elem_id="batch-again")
     return BatchPart(
-        *(title, files, wishes, start, pause, stop, line, table, pages, format_, download, clear, again),
+        *(title, files, wishes, existing, start, pause, stop, line, table, pages, format_, download, clear, again),
         viewer=gr.State(Viewer(), time_to_live=STATE_S),
         token=gr.Textbox(visible="hidden"),
         turn=gr.Number(0, visible="hidden"),
         follow=gr.Timer(FOLLOW_S, active=False),
     )
+
+
+def _existing() -> gr.Radio:
+    """As in the terminal, with its default."""
+    words = (label("batch.existing.skip"), label("batch.existing.overwrite"), label("batch.existing.append"))
+    choices = list(zip(words, CHOICES, strict=True))
+    return gr.Radio(choices, value="skip", label=label("batch.existing"), elem_id="batch-existing")
 
 
 def _results() -> tuple[gr.HTML, gr.HTML, Pages]:

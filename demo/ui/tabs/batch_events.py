@@ -35,9 +35,10 @@ class Events:
         if viewer.batch is not None and viewer.batch.is_open:  # pressed twice
             return [gr.skip()] * (3 + len(self.part.outputs))
         say = self._say(request)
-        files, style, instruction, prefix, suffix, words, *controls = given
+        existing, files, style, instruction, prefix, suffix, words, *controls = given
         try:
-            batch = handlers.begin(self.context, files, style, instruction, prefix, suffix, words, controls)
+            wishes = (style, instruction, prefix, suffix, words, controls)
+            batch = handlers.begin(self.context, files, *wishes, existing)
         except DemoError as error:
             line = jobs.refusal_html(say, str(error))
             return [*[gr.skip()] * 3, line, *[gr.skip()] * (len(self.part.outputs) - 1)]

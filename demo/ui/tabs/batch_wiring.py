@@ -42,7 +42,7 @@ def _wire(part: BatchPart, events: Events, context: UiContext, sampling: Samplin
     model = answer_event(context)
     known = [part.viewer, part.turn]
     moved = [part.turn, part.follow, *part.outputs]
-    asked = [*known, part.format, part.files, *part.wishes.inputs, *sampling.inputs]
+    asked = [*known, part.format, part.existing, part.files, *part.wishes.inputs, *sampling.inputs]
     begun = part.start.click(events.start, asked, [part.token, *moved], **quick_event())
     working = part.turn.change(events.work, known, moved, trigger_mode="multiple", **model)
     working.failure(events.failed, part.viewer, [part.follow, *part.outputs], **quick_event())
