@@ -83,8 +83,9 @@ def with_captions(listed: WorkList, paths: Sequence[Path], *, names: Sequence[st
         elif archive.is_archive(path):
             _shelve(_in_archive(path, shown, limits, refused), beside.get(path, loose), refused)
     found = _matched(listed.items, beside, loose)
-    unused = {text for text in loose.values() if not text.member} - set(found.values())
-    refused += [Refused(text.shown, "There is no picture of this name.") for text in loose.values() if text in unused]
+    used = set(found.values())
+    unused = [text for text in loose.values() if not text.member and text not in used]
+    refused += [Refused(text.shown, "There is no picture of this name.") for text in unused]
     texts = _read(found, refused)
     items = tuple(replace(item, before=texts.get(item.key)) for item in listed.items)
     return WorkList(items, (*listed.refused, *refused))
@@ -112,9 +113,12 @@ def _shelve(texts: Iterable[_Text], shelf: _Shelf, refused: list[Refused]) -> No
 
 def _matched(items: Sequence[Item], beside: dict[Path, _Shelf], loose: _Shelf) -> dict[str, _Text]:
     """By the picture's key: the text in its own archive, else one that was given with it, as an export was."""
+    packed: dict[Path, list[Item]] = {}
+    for item in items:
+        packed.setdefault(item.path, []).append(item)
     found: dict[str, _Text] = {}
     for path, shelf in beside.items():
-        found |= _named([item for item in items if item.path == path], shelf) if shelf else {}
+        found |= _named(packed[path], shelf)
     return _named(sorted(items, key=lambda item: bool(item.member)), loose) | found
 
 
