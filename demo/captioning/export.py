@@ -14,6 +14,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -34,7 +35,8 @@ def text_files(items: Sequence[Item], recorded: Mapping[str, str]) -> dict[str, 
     taken = {name.casefold() for name in recorded.values()}  # some disks take no notice of case
     for item in items:
         if item.key not in files:
-            stems = [item.name.with_suffix(""), item.name, *(f"{item.name}-{number}" for number in range(2, 10_000))]
+            others = (f"{item.name}-{number}" for number in count(2))
+            stems = chain((item.name.with_suffix(""), item.name), others)
             files[item.key] = next(name for stem in stems if (name := f"{stem}.txt").casefold() not in taken)
             taken.add(files[item.key].casefold())
     return files
