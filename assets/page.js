@@ -3,8 +3,9 @@
 // Gradio reads the browser's language once. The server has chosen it: by the switch, or by the browser.
 Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
 
-// Names for controls that gradio leaves without one, for those who hear the page; and a button beside each question,
-// which presses the page's own for this question (demo/ui/tabs/chat_wiring.py).
+// Names for controls that gradio leaves without one, for those who hear the page; a button beside each question, which
+// presses the page's own for this question (demo/ui/tabs/chat_wiring.py); and for each picture of a conversation its size,
+// which its name tells (demo/ui/pictures.py), so that its place is there before it is.
 {
   const nameless = "#conversation button:not([aria-label]):has(img)";
   const unequipped = "#conversation .user-row:not(:has(.edit-question))";
@@ -19,6 +20,12 @@ Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
     });
     row.prepend(button);
   };
+  const unsized = "#conversation .image-frame img:not([style*='--side'])";
+  const size = image => {
+    const [, width, height] = /-(\d+)x(\d+)\.\w+$/.exec(image.src) ?? [];
+    image.style.setProperty("--side", width ? `${width}px` : "auto");
+    if (width) image.style.setProperty("--ratio", width / height);
+  };
   let isDue = false;
   new MutationObserver(() => {
     if (isDue) return;
@@ -27,6 +34,7 @@ Object.defineProperty(navigator, "language", { get: () => PAGE.tag });
       isDue = false;
       for (const button of document.querySelectorAll(nameless)) button.ariaLabel = PAGE.picture;
       document.querySelectorAll(unequipped).forEach(equip);
+      document.querySelectorAll(unsized).forEach(size);
       for (const tabs of document.querySelectorAll("[role=tablist]:not([title])")) tabs.title = PAGE.keys;
     });
   }).observe(document, { childList: true, subtree: true });

@@ -77,9 +77,9 @@ class PictureStore:
         return StoredPicture(path, self.save(to_pil(shown)), shown.size, note, len(clip.frames))
 
     def save(self, image: Image.Image) -> str:
-        """Keep a picture; the same picture twice is one file."""
+        """Keep a picture; the same picture twice is one file. Its name tells its size, for a page to keep a place."""
         data, suffix = _encoded(image)
-        return self.keep(data, "shown", f".{suffix}")
+        return self.keep(data, "shown", f"-{image.width}x{image.height}.{suffix}")
 
     def keep(self, data: bytes, place: str, suffix: str = "") -> str:
         """Keep a file in a folder of this name, under the name of its content."""

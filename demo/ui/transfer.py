@@ -1,8 +1,8 @@
-"""A conversation as a file: JSON that holds everything and can be opened again, or Markdown for people.
+"""A conversation as a file that can be opened again: JSON that holds everything.
 
-Owns both formats and every check of a file that comes back: its size, its shape, how many turns and pictures it has.
-Pure; pictures are the bytes of their files, which somebody else opens. Text stays text: what would be markup in
-Markdown, or fetch a picture from elsewhere, is escaped.
+Owns the format and every check of what comes back: its size, its shape, how many turns and pictures it has. Pure;
+pictures are the bytes of their files, which somebody else opens. Knows nothing of files for people
+(`demo.ui.transfer_markdown`), which hold the same fields.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import base64
 import binascii
 import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from demo.errors import InvalidInput
 from demo.types import Box, Region
-from demo.ui.language import Texts
 from demo.ui.thinking import Thought
 
 KIND = "vlm-demo conversation"
@@ -29,9 +26,6 @@ MOST_CHARS = 200_000  # of one text
 MOST_BOXES = 500  # of one answer
 
 SavedState = Literal["done", "stopped", "failed"]
-
-_LIVE = re.compile(r"[\\<>\[\]&$]")  # what makes links, pictures, HTML and formulas
-_MARKS = re.compile(r"[\\`*_#<>\[\]&$~|+=-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +54,25 @@ class Saved:
 
 
 def to_json(saved: Saved) -> str:
+    return json.dumps(fields_of(saved), ensure_ascii=False, indent=1)
+
+
+def fields_of(saved: Saved) -> dict[str, Any]:
+    """What a file holds; pictures in base64."""
     turns = [_turn_out(turn) for turn in saved.turns]
-    whole = {"kind": KIND, "version": VERSION, "model": saved.model, "system": saved.system, "turns": turns}
-    return json.dumps(whole, ensure_ascii=False, indent=1)
+    return {"kind": KIND, "version": VERSION, "model": saved.model, "system": saved.system, "turns": turns}
 
 
 def _turn_out(turn: SavedTurn) -> dict[str, Any]:
     thought = turn.thought
     return {
         "question": turn.question,
-        "files": [_packed(data) for data in turn.files],
+        "files": [packed(data) for data in turn.files],
         "state": turn.state,
         "answer": turn.answer,
         "thought": thought and {"text": thought.text, "seconds": thought.seconds_s, "is_open": thought.is_open},
         "boxes": [_region_out(region) for region in turn.regions],
-        "drawn": [_packed(data) for data in turn.drawn],
+        "drawn": [packed(data) for data in turn.drawn],
         "dialect": turn.dialect,
         "line": turn.line,
     }
@@ -90,35 +88,8 @@ def _region_out(region: Region) -> dict[str, Any]:
     }
 
 
-def _packed(data: bytes) -> str:
+def packed(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def to_markdown(say: Texts, saved: Saved) -> str:
-    """With the pictures in it; those have to be PNG or JPEG."""
-    parts = [f"# {say('page.title')}"]
-    parts += [f"**{say('chat.system')}**", _quoted(saved.system)] if saved.system else []
-    for turn in saved.turns:
-        parts += [f"**{say('chat.you')}**", _quoted(turn.question), *_images(say, turn.files)]
-        parts += [f"**{_escaped(_MARKS, saved.model)}**", _escaped(_LIVE, turn.answer), *_images(say, turn.drawn)]
-        parts += [f"<sub>{_escaped(_MARKS, turn.line)}</sub>"] if turn.line else []
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _images(say: Texts, files: Sequence[bytes]) -> list[str]:
-    return [f"![{say('chat.picture')}](data:{_media_type(data)};base64,{_packed(data)})" for data in files]
-
-
-def _media_type(data: bytes) -> str:
-    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-
-
-def _quoted(text: str) -> str:
-    return "\n".join(f"> {_escaped(_MARKS, line)}" for line in text.splitlines())
-
-
-def _escaped(marks: re.Pattern[str], text: str) -> str:
-    return marks.sub(lambda found: "\\" + found[0], text)
 
 
 # --- in
@@ -126,12 +97,21 @@ def _escaped(marks: re.Pattern[str], text: str) -> str:
 
 def from_json(data: bytes) -> Saved:
     """A file that `to_json` made; raises `InvalidInput` for any other."""
+    return from_fields(fields_in(data))
+
+
+def fields_in(data: bytes | str) -> Any:
+    """Whatever JSON it is."""
     try:
-        whole = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError):  # no JSON, no text, or nested without end
-        raise _foreign("not JSON") from None
+        raise foreign("not JSON") from None
+
+
+def from_fields(whole: Any) -> Saved:
+    """What `fields_of` gave; raises `InvalidInput` for anything else."""
     if not isinstance(whole, dict) or whole.get("kind") != KIND or whole.get("version") != VERSION:
-        raise _foreign("of another kind")
+        raise foreign("of another kind")
     turns = _list(whole, "turns", MOST_TURNS)
     num_files = sum(
         len(turn["files"]) for turn in turns if isinstance(turn, dict) and isinstance(turn.get("files"), list)
@@ -143,10 +123,10 @@ def from_json(data: bytes) -> Saved:
 
 def _turn_in(turn: Any) -> SavedTurn:
     if not isinstance(turn, dict):
-        raise _foreign("turns")
+        raise foreign("turns")
     state, dialect, answer = turn.get("state"), turn.get("dialect"), _text(turn, "answer")
     if state not in ("done", "stopped", "failed"):
-        raise _foreign("state")
+        raise foreign("state")
     return SavedTurn(
         question=_text(turn, "question"),
         files=_files(turn, "files"),
@@ -161,19 +141,19 @@ def _turn_in(turn: Any) -> SavedTurn:
 
 def _thought(value: Any) -> Thought:
     if not isinstance(value, dict) or not isinstance(value.get("is_open"), bool):
-        raise _foreign("thought")
+        raise foreign("thought")
     return Thought(_text(value, "text"), _number(value.get("seconds"), "thought"), value["is_open"])
 
 
 def _region(value: Any, num_chars: int) -> Region:
     if not isinstance(value, dict):
-        raise _foreign("boxes")
+        raise foreign("boxes")
     corners, picture = _list(value, "box", 4), value.get("picture")
     if len(corners) != 4 or not (picture is None or _is_index(picture, MOST_FILES * MOST_TURNS)):
-        raise _foreign("box")
+        raise foreign("box")
     x0, y0, x1, y1 = (_number(corner, "box") for corner in corners)
     if x0 > x1 or y0 > y1:
-        raise _foreign("box")
+        raise foreign("box")
     label_span = None if value.get("label_span") is None else _span(value["label_span"], num_chars)
     return Region(
         _text(value, "label"), Box(x0, y0, x1, y1), label_span, _span(value.get("box_span"), num_chars), picture
@@ -182,10 +162,10 @@ def _region(value: Any, num_chars: int) -> Region:
 
 def _span(value: Any, num_chars: int) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2 or not all(_is_index(end, num_chars) for end in value):
-        raise _foreign("boxes")
+        raise foreign("boxes")
     start, end = value
     if start > end:
-        raise _foreign("boxes")
+        raise foreign("boxes")
     return start, end
 
 
@@ -196,25 +176,25 @@ def _is_index(value: Any, most: int) -> bool:
 def _number(value: Any, name: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or abs(value) > 1e9 or not math.isfinite(value):
-        raise _foreign(name)
+        raise foreign(name)
     return float(value)
 
 
 def _text(where: dict[str, Any], name: str) -> str:
     value = where.get(name)
     if not isinstance(value, str):
-        raise _foreign(name)
+        raise foreign(name)
     if len(value) > MOST_CHARS:
         raise _too_much("characters in one text", len(value), MOST_CHARS)
     if any("\ud800" <= character <= "\udfff" for character in value):  # half a character, which no file can hold
-        raise _foreign(name)
+        raise foreign(name)
     return value
 
 
 def _list(where: dict[str, Any], name: str, most: int) -> list[Any]:
     value = where.get(name)
     if not isinstance(value, list):
-        raise _foreign(name)
+        raise foreign(name)
     if len(value) > most:
         raise _too_much(name, len(value), most)
     return value
@@ -228,11 +208,11 @@ def _unpacked(packed: Any, name: str) -> bytes:
     try:
         return base64.b64decode(packed, validate=True)
     except (binascii.Error, TypeError, ValueError):
-        raise _foreign(name) from None
+        raise foreign(name) from None
 
 
-def _foreign(where: str) -> InvalidInput:
-    remedy = "Open a JSON file that was saved on this page."
+def foreign(where: str) -> InvalidInput:
+    remedy = "Open a JSON or Markdown file that was saved on this page."
     return InvalidInput("The file is no conversation that can be opened", value=where, remedy=remedy)
 
 

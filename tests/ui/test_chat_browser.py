@@ -47,7 +47,7 @@ def finished(tab, count=1):
 
 def open_file(tab, path):
     with tab.expect_file_chooser() as chooser:
-        tab.get_by_role("button", name="Open a JSON file").click()
+        tab.get_by_role("button", name="Open a saved file").click()
     chooser.value.set_files(path)
 
 
@@ -151,7 +151,9 @@ def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path)
     assert whole["system"] == "Be brief."
     with tab.expect_download() as download:
         tab.get_by_role("button", name="Save as Markdown").click()
-    assert download.value.path().read_text(encoding="utf-8").count("](data:image/png;base64,") == 2
+    for_people = tmp_path / "conversation.md"
+    download.value.save_as(for_people)
+    assert for_people.read_text(encoding="utf-8").count("](data:image/png;base64,") == 2
     tab.get_by_role("button", name="Clear", exact=True).click()
     expect(tab.locator("#conversation .message")).to_have_count(0)
 
@@ -161,6 +163,11 @@ def test_a_conversation_is_saved_and_opened_again_in_both_kinds(visit, tmp_path)
     expect(fresh.locator("#files-line .error")).to_contain_text("There is nothing to save")
     open_file(fresh, write(tmp_path, "bad.json", b'{"a": 1}'))
     expect(fresh.locator("#files-line .error")).to_contain_text("no conversation that can be opened")
+    open_file(fresh, str(for_people))
+    expect(fresh.locator("#conversation .bot .thing")).to_have_text("red dog")
+    expect(fresh.locator("#conversation img")).to_have_count(2)
+    fresh.get_by_role("button", name="Clear", exact=True).click()
+    expect(fresh.locator("#conversation .message")).to_have_count(0)
     open_file(fresh, str(saved))
     expect(fresh.locator("#conversation img")).to_have_count(2)
     expect(fresh.locator("#files-line")).to_be_hidden()

@@ -12,10 +12,13 @@ from demo.errors import InvalidInput
 from demo.types import Box, Region
 from demo.ui.language import load_languages
 from demo.ui.thinking import Thought
-from demo.ui.transfer import KIND, MOST_TURNS, Saved, SavedTurn, from_json, to_json, to_markdown
+from demo.ui.transfer import KIND, MOST_TURNS, Saved, SavedTurn, from_json, to_json
+from demo.ui.transfer_markdown import from_markdown, is_markdown, to_markdown
 
 SAY = load_languages().english
-TEXT = st.text('ab \n[]<>`\\"\u00e9\u732b\U0001f600\u202e\0', max_size=20)
+TEXT = st.text('ab \n[]<>`\\"\u00e9\u732b\U0001f600\u202e\0', max_size=20) | st.sampled_from(
+    [" -->", "<!-- vlm-demo conversation {}", "![a](data:image/png;base64,QUJD)", "# a", "---", "\\--"]
+)
 COORDINATE = st.floats(-1e6, 1e6)
 
 
@@ -51,6 +54,41 @@ CONVERSATIONS = st.builds(Saved, st.lists(turns(), max_size=4).map(tuple), TEXT,
 @given(CONVERSATIONS)
 def test_what_was_saved_is_opened_as_it_was(saved):
     assert from_json(to_json(saved).encode()) == saved
+
+
+@given(CONVERSATIONS)
+def test_what_was_saved_for_people_is_opened_as_it_was(saved):
+    data = to_markdown(SAY, saved).encode()
+    assert is_markdown(data)
+    assert from_markdown(data) == saved
+    assert from_markdown(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n") + b"\r\n") == saved  # an editor was here
+    assert not is_markdown(to_json(saved).encode())
+
+
+@given(CONVERSATIONS.filter(lambda saved: any(turn.files or turn.drawn for turn in saved.turns)))
+def test_markdown_that_lost_a_picture_is_refused(saved):
+    text = to_markdown(SAY, saved)
+    start = text.index("![")
+    with pytest.raises(InvalidInput, match="pictures"):
+        from_markdown((text[:start] + text[text.index(")", start) + 1 :]).encode())
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("", "of another kind"),
+        ("<!-- vlm-demo conversation {} ", "of another kind"),
+        ("<!-- vlm-demo conversation {} -->", "of another kind"),
+        ("<!-- vlm-demo conversation [1] -->", "of another kind"),
+        ("<!-- vlm-demo conversation { -->", "not JSON"),
+        ('<!-- vlm-demo conversation {"turns": [{"files": true}]} -->', "pictures"),
+        ('<!-- vlm-demo conversation {"turns": [{"files": 1000000000}]} -->', "pictures"),
+        ('<!-- vlm-demo conversation {"turns": 5} -->', "of another kind"),
+    ],
+)
+def test_markdown_that_was_not_saved_here_is_refused(rest, words):
+    with pytest.raises(InvalidInput, match=words):
+        from_markdown(f"# Notes\n\n{rest}\n".encode())
 
 
 @given(st.binary(max_size=200))

@@ -7,19 +7,24 @@ opened like uploads, in the store's own folder. No gradio, no look.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from demo.errors import InvalidInput
 from demo.grounding import dialects
 from demo.imaging import open_picture, to_pil
+from demo.types import Box, Region
 from demo.ui.context import UiContext
 from demo.ui.conversation import Conversation, Turn
 from demo.ui.handlers.chat import adopted, checked_question
 from demo.ui.language import Texts
 from demo.ui.notes import STOPPED, line_of, note
 from demo.ui.pictures import StoredPicture
-from demo.ui.transfer import Saved, SavedTurn, from_json, to_json, to_markdown
+from demo.ui.transfer import Saved, SavedTurn, from_json, to_json
+from demo.ui.transfer_markdown import from_markdown, is_markdown, to_markdown
 
 
 def saved_json(context: UiContext, say: Texts, conversation: Conversation, system: str | None) -> str:
@@ -37,10 +42,15 @@ def saved_json(context: UiContext, say: Texts, conversation: Conversation, syste
 
 
 def saved_markdown(context: UiContext, say: Texts, conversation: Conversation, system: str | None) -> str:
-    """The path of a file for people, with the copies that the page shows."""
+    """The path of a file for people, with the copies that the page shows, and boxes in the pixels of those."""
+    scales = list(_scales(context, _closed(conversation)))
     turns = tuple(
-        replace(_turn(context, say, turn), files=tuple(_read(context, picture.shown) for picture in turn.pictures))
-        for turn in _closed(conversation).turns
+        replace(
+            _turn(context, say, turn),
+            files=tuple(_read(context, picture.shown) for picture in turn.pictures),
+            regions=tuple(_scaled(region, scales) for region in turn.regions),
+        )
+        for turn in conversation.turns
     )
     return _written(context, to_markdown(say, Saved(turns, _model(context), system or "")), "conversation.md")
 
@@ -51,7 +61,8 @@ def opened(context: UiContext, path: str | None) -> tuple[Conversation, str]:
     if (size := file.stat().st_size) > context.limits.file_bytes:
         most = f"At most {context.limits.file_bytes // 1_000_000} MB are accepted."
         raise InvalidInput("The file is too large", value=f"{size // 1_000_000} MB", remedy=most)
-    saved = from_json(file.read_bytes())
+    data = file.read_bytes()
+    saved = from_markdown(data) if is_markdown(data) else from_json(data)
     return Conversation(tuple(_opened_turn(context, turn) for turn in saved.turns)), saved.system
 
 
@@ -79,6 +90,21 @@ def _turn(context: UiContext, say: Texts, turn: Turn) -> SavedTurn:
         dialect=turn.dialect,
         line=line_of(say, turn.remark),
     )
+
+
+def _scales(context: UiContext, conversation: Conversation) -> Iterator[float]:
+    """Of each picture of the conversation: the side of its copy, of its own."""
+    for turn in conversation.turns:
+        for picture in turn.pictures:
+            with Image.open(context.store.checked(picture.shown)) as copy:
+                yield copy.width / picture.size.width
+
+
+def _scaled(region: Region, scales: Sequence[float]) -> Region:
+    index = region.picture or 0
+    scale = scales[index] if index < len(scales) else 1.0
+    box = region.box
+    return replace(region, box=Box(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale))
 
 
 def _opened_turn(context: UiContext, turn: SavedTurn) -> Turn:

@@ -201,7 +201,7 @@ def _files() -> Files:
         with gr.Row(elem_classes=["actions"]):
             json = gr.Button(label("chat.save_json"), size="sm", elem_id="save-json")
             markdown = gr.Button(label("chat.save_markdown"), size="sm", elem_id="save-markdown")
-            upload = gr.UploadButton(label("chat.open"), size="sm", file_types=[".json"], elem_id="open-json")
+            upload = gr.UploadButton(label("chat.open"), size="sm", file_types=[".json", ".md"], elem_id="open-saved")
         line = gr.HTML(elem_id="files-line")
         made = gr.DownloadButton(visible="hidden", elem_id="saved-file")
     return Files(json, markdown, guarded(upload, lambda data: data.path if data else None), made, line)
