@@ -47,6 +47,26 @@ def test_everything_comes_back_and_the_conversation_goes_on(make):
     assert "a picture of 99 x 33 pixels, and this is turn 5" in more.answer
 
 
+def test_what_was_saved_for_people_comes_back_with_the_copies_and_boxes_where_the_things_are_on_them(make):
+    context = make(max_pictures=2)
+    before = talk(context, ("Where is the dog?", file_of(scene(2560, 1200))), ("Where is the cat?", file_of(scene())))
+    made = transfer.saved_markdown(context, SAY, before, "Hi")
+    after, system = transfer.opened(context, write(context.store.folder, "again.md", Path(made).read_bytes()))
+    assert system == "Hi"
+    for old, new, scale in zip(before.turns, after.turns, (0.5, 1), strict=True):
+        kept = ("question", "state", "answer", "dialect")
+        assert [getattr(old, name) for name in kept] == [getattr(new, name) for name in kept]
+        assert [picture.size.width * scale for picture in old.pictures] == [p.size.width for p in new.pictures]
+        for region, moved in zip(old.regions, new.regions, strict=True):
+            assert (region.label, region.box_span, region.picture) == (moved.label, moved.box_span, moved.picture)
+            assert moved.box.x1 == pytest.approx(region.box.x1 * scale)
+            assert moved.box.y0 == pytest.approx(region.box.y0 * scale)
+        assert old.regions
+        assert new.drawn
+    more = list(chat.answer(context, chat.accept(context, chat.Draft("More?"), after)))[-1].last
+    assert "this is turn 5" in more.answer
+
+
 def put(name, value):
     return lambda whole: whole["turns"][0].update({name: value})
 
