@@ -10,8 +10,6 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,19 +26,14 @@ def share_keys() -> None:
         ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
 
 
-@contextmanager
-def of_any_shape() -> Iterator[None]:
-    """Without cuDNN, which makes a plan for every shape that is new to it.
+def plan_for_shapes(is_worth_it: bool) -> None:
+    """Whether cuDNN, which makes a plan for every shape that is new to it, may compute what follows in this process.
 
     torch asks it first on cards such as the H100. Others measured 20 to 440 ms for a plan, and a prompt's length and a
-    picture's size are mostly new; what is recorded has few shapes, and keeps it.
+    picture's size are mostly new; what is recorded has few shapes. Whoever computes says so each time, and nothing is
+    put back: two replicas in one process that put back what they found could leave it off for good.
     """
-    before = torch.backends.cuda.cudnn_sdp_enabled()
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    try:
-        yield
-    finally:
-        torch.backends.cuda.enable_cudnn_sdp(before)
+    torch.backends.cuda.enable_cudnn_sdp(is_worth_it)
 
 
 def attend(

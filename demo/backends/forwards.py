@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from demo.backends.attending import of_any_shape
+from demo.backends.attending import plan_for_shapes
 from demo.backends.recorded import RecordedSteps, Recorder
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
@@ -46,7 +46,7 @@ class Forwards:
         self._how: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "return_dict": True}
         if "logits_to_keep" in takes:
             self._how["logits_to_keep"] = 1
-        self._recorded = RecordedSteps(cache, self._compute, recorder) if recorder is not None else None
+        self._recorded = RecordedSteps(cache, self._recordable, recorder) if recorder is not None else None
 
     @staticmethod
     def suit(model: Any) -> bool:
@@ -81,8 +81,8 @@ class Forwards:
             **rest,
             **self._how,
         )
-        with of_any_shape():
-            return Read(self._scores(self._model(**call)), following)
+        plan_for_shapes(False)
+        return Read(self._scores(self._model(**call)), following)
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """One more token (B,) of each answer, at its position (…, B, 1): the scores (B, V) of the tokens after them.
@@ -92,8 +92,8 @@ class Forwards:
         if self._recorded is not None and (scores := self._recorded.step(tokens, positions, lengths)) is not None:
             return scores
         width = self._cache.at_step(lengths[: len(tokens)])
-        with of_any_shape():
-            return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
+        plan_for_shapes(False)
+        return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
 
     @torch.inference_mode()
     def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:
@@ -105,6 +105,12 @@ class Forwards:
         """Give up what is recorded; it is recorded anew when it is needed."""
         if self._recorded is not None:
             self._recorded.forget()
+
+    def _recordable(
+        self, tokens: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, width: int
+    ) -> torch.Tensor:
+        plan_for_shapes(True)
+        return self._compute(tokens, positions, lengths, width)
 
     def _compute(
         self, tokens: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, width: int
