@@ -5,7 +5,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_kit import file_of, scene, write
+from page_kit import file_of, scene, until, write
 from PIL import Image
 from playwright.sync_api import expect
 from visit_kit import DESK, PHONE, SHIFTS, visitors
@@ -203,8 +203,8 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     expect(tip).to_contain_text("The region is marked")
     assert region(tab) == pytest.approx([500, 1500, 1000, 2250], abs=slack)
     tab.locator(FIELDS[0]).fill("0")  # the keyboard's way
-    wide = tab.locator("#ground-picture .marked").bounding_box()["width"]
-    assert wide == pytest.approx(on_picture(tab, 0.5, 0)[0] - on_picture(tab, 0, 0)[0], abs=4)
+    wide = pytest.approx(on_picture(tab, 0.5, 0)[0] - on_picture(tab, 0, 0)[0], abs=4)
+    assert until(lambda: tab.locator("#ground-picture .marked").bounding_box()["width"] == wide)
     tab.locator("#ground-ask").click()
     is_done(tab)
     expect(tab.locator("#ground-text")).to_contain_text("a picture of 2000 x 3000 pixels")
