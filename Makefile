@@ -24,18 +24,19 @@ demo: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# What people click is tried with the machine to itself, the rest several at a time; flags of your own are one run.
+# What people click is tried with the machine to itself, the rest several at a time, each on one core; flags of your own
+# are one run.
 test: $(VENV)/.installed-dev
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/python -m pytest -m browser
-	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser"
+	@OMP_NUM_THREADS=1 exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser"
 else
 	@exec $(BIN)/python -m pytest $(ARGS)
 endif
 
 # The models and backends once more, with the oldest transformers that is supported in front of the newest.
 oldest: $(VENV)/.installed-dev $(VENV)/oldest/.installed
-	@PYTHONPATH=$(abspath $(VENV))/oldest exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/backends tests/models tests/grounding/test_processors.py $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(VENV))/oldest exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/backends tests/models tests/grounding/test_processors.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
