@@ -123,8 +123,11 @@ def test_what_gradio_complains_of_is_told_in_chinese(tab):
     text = {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     tab.set_input_files("#message input[type=file]", text)
     expect(notice).to_contain_text("不支持这种文件：x.txt。只接受 图片。")
-    tab.context.set_offline(True)
     tab.fill(BOX, "?")
+    tab.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full"}))
+    tab.press(BOX, "Enter")
+    expect(notice).to_contain_text("当前繁忙", timeout=20_000)
+    tab.context.set_offline(True)
     tab.press(BOX, "Enter")
     expect(notice).to_contain_text("正在重新连接", timeout=20_000)
     assert foreign(tab) == set()
