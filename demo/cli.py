@@ -260,8 +260,10 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 
 def _set_up_logging(task: Task) -> None:
+    from demo.engine.libraries import LOG_FORMAT
+
     level = logging.INFO if isinstance(task, Serve) else logging.CRITICAL  # a terminal shows errors, not their traces
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
 
 
 def _check_versions(command: Command) -> None:

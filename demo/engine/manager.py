@@ -7,6 +7,7 @@ once, at launch, and handed down; building a second one while the first lives is
 from __future__ import annotations
 
 import atexit
+import logging
 import sys
 import threading
 import time
@@ -88,12 +89,13 @@ class ModelManager:
     def _build_pools(self, stall_s: float, restart: RestartPolicy) -> dict[ModelSpec, Pool]:
         pools: dict[ModelSpec, Pool] = {}
         threads = share_threads(self._plans.values(), cores=cpu_threads())
+        level = logging.getLogger("demo").getEffectiveLevel()
         count = 0
         for spec, plan_ in self._plans.items():
             replicas = []
             for index, chosen in enumerate(plan_.replicas):
                 placement = plan_.placement_of(index, threads=threads["cpu" in chosen.devices])
-                job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns)
+                job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns, level)
                 replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=_patience(spec, restart)))
                 count += 1
             pools[spec] = Pool(replicas)

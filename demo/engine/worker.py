@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import queue
 import signal
@@ -39,7 +40,7 @@ from demo.engine.events import (
     WorkerEvent,
 )
 from demo.engine.faults import describe
-from demo.engine.libraries import backend_named
+from demo.engine.libraries import backend_named, let_be_heard
 from demo.engine.own_cards import VISIBLE, OwnCards
 from demo.errors import ReplicaDied
 from demo.spans import whole
@@ -61,6 +62,7 @@ class WorkerJob:
     placement: Placement
     planned: Mapping[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
     takes_turns: bool = False
+    log_level: int = logging.WARNING  # of what the demo's own modules say in the worker's process
 
 
 def main(connection: Connection, job: WorkerJob, parent: int) -> None:
@@ -68,6 +70,7 @@ def main(connection: Connection, job: WorkerJob, parent: int) -> None:
     _tie_to_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     own = _choose_cards(job.placement)
+    let_be_heard(job.log_level, own.told)
     _share_cores()
     inbox = Inbox(connection)
     inbox.start()

@@ -108,3 +108,16 @@ def test_libraries_are_imported_without_collections_and_passed_over_by_later_one
         [sys.executable, "-c", IMPORTING], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_what_a_worker_says_has_the_plans_numbers_and_libraries_stay_quiet():
+    code = (
+        "import logging; from demo.engine.libraries import let_be_heard; from demo.engine.own_cards import OwnCards;"
+        "let_be_heard(logging.INFO, OwnCards((2, 5)).told);"
+        "logging.getLogger('demo.backends.memory').info('%s: 3 GiB', 'cuda:1');"
+        "logging.getLogger('demo.backends.memory').debug('too much');"
+        "logging.getLogger('httpx').info('a request')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    (line,) = run.stderr.splitlines()
+    assert line.endswith("INFO demo.backends.memory: cuda:5: 3 GiB")
