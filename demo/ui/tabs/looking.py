@@ -18,7 +18,7 @@ from demo.ui.line import Line
 from demo.ui.record import Record
 from demo.ui.results import Kept
 from demo.ui.tabs.looking_events import Ask, Events
-from demo.ui.widgets import answer_event, quick_event
+from demo.ui.widgets import REACHABLE, answer_event, quick_event
 
 # A word or row with a number is pressed, or pressed again: the browser knows which, the server draws what it shows.
 _CHOOSING = """
@@ -86,12 +86,12 @@ def result_parts(prefix: str, hint: Any, *, is_staged: bool = False, has_downloa
             gr.HTML(words, elem_id=f"{prefix}-hint")
             drawn = _drawn(prefix)
         line = gr.HTML(elem_id=f"{prefix}-line")
-        text = gr.HTML(elem_id=f"{prefix}-text", js_on_load=_CHOOSING)
+        text = gr.HTML(elem_id=f"{prefix}-text", js_on_load=_CHOOSING + REACHABLE)
         downloads = _downloads(prefix) if has_downloads else ()
         raw, parsed = _own_words(prefix)
         table = gr.HTML(elem_id=f"{prefix}-table", js_on_load=_CHOOSING)
     else:
-        text = gr.HTML(words, elem_id=f"{prefix}-text", js_on_load=_CHOOSING)
+        text = gr.HTML(words, elem_id=f"{prefix}-text", js_on_load=_CHOOSING + REACHABLE)
         line = gr.HTML(elem_id=f"{prefix}-line")
         drawn = _drawn(prefix)
         table = gr.HTML(elem_id=f"{prefix}-table", js_on_load=_CHOOSING)
