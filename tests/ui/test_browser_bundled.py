@@ -77,6 +77,10 @@ def test_the_heading_says_what_the_model_is_made_for(tab):
     expect(tab.locator("#about .note")).to_contain_text("photos are not its world")
 
 
+def test_what_the_model_takes_is_in_the_log_in_its_workers_words(page):
+    assert re.search(r"INFO demo\.backends\.proving: cpu holds \d+ bytes of weights", page.log.read_text())
+
+
 def test_an_example_of_the_chat_is_answered_with_what_is_in_it(tab):
     entry = examples("chat")[0]
     tab.locator("button.example:visible").first.click()
