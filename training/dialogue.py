@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from training.asking import Asker, Turn
 from training.captions import caption_detailed, caption_grounded, caption_short
+from training.comparing import nearest_answer
 from training.questions import colour_answer, count, count_answer, exist, exist_answer, question, where, where_answer
 from training.referring import ground, region
-from training.small_talk import small_talk, unknown
+from training.small_talk import remark, small_talk, unknown
 from training.view import NOTHING, box_text, sentence
 
 _NO_PICTURE = "There is no picture yet. Please add one."
@@ -72,12 +73,12 @@ def _follow_up(ask: Asker, said: list[Turn]) -> Turn | None:
         return ask.turn("small_talk", "thanks", "You are welcome.", focus=last.focus)
     if chance < 0.1 and last.task not in ("small_talk", "unknown"):
         return ask.turn("follow", "sure", "Yes, I am sure.", focus=last.focus)
-    return None
+    return remark(ask, last.focus) if chance < 0.14 else None
 
 
 def _about(ask: Asker, last: Turn, noun: int) -> Turn | None:
     """A question about what the last turn was about, by pronoun, or the last question again for another noun."""
-    view, kind = ask.view, ask.rng.choice(("count", "where", "colour", "box", "same"))
+    view, kind = ask.view, ask.rng.choice(("count", "where", "colour", "box", "same", "near"))
     if kind == "same" and last.task in ("exist", "count", "where", "ground", "colour"):
         return _same_for_another(ask, last)
     if kind == "count" and last.task != "count":
@@ -91,6 +92,8 @@ def _about(ask: Asker, last: Turn, noun: int) -> Turn | None:
         and (noun not in view.by_noun or view.colour_of(noun) is not None)
     ):
         return ask.turn("follow", "follow_colour", colour_answer(view, noun), focus=noun)
+    if kind == "near" and (found := nearest_answer(view, noun)) is not None:
+        return ask.turn("follow", "follow_near", found[0], focus=found[1])
     answer = where_answer(view, noun) if last.task != "where" else None
     return ask.turn("follow", "follow_where", answer, focus=noun) if answer else None
 

@@ -31,7 +31,7 @@ _WORDS = re.compile(r" ?\[\[|\]\]| ?[A-Za-z]+|\d{3}|\d|\s|.")
 TASKS = (
     "caption_short", "caption_detailed", "caption_grounded", "ground", "ground_absent", "region", "count", "colour",
     "is_colour", "where", "exist", "relation", "beside", "at_place", "extreme", "kinds", "more", "follow", "unknown",
-    "alien", "small_talk", "no_picture",
+    "alien", "small_talk", "no_picture", "coloured", "bigger", "nearest",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Questions about a picture that are answered in words: how many, which colour, where, is there, left of what.
 
-Owns what makes each question fair and its answer true. Answers that depend on a noun alone are functions of their own,
+Owns what makes each question fair and its answer true, and the mix of all kinds. What sets things beside one another is
+in `training.comparing`. Answers that depend on a noun alone are functions of their own,
 because follow-up questions in a conversation ("and the cat?") have the same answers.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 from training.asking import Asker, Turn
 from training.colours import COLOURS
+from training.comparing import COMPARISONS
 from training.scenes import Thing
 from training.small_talk import alien
 from training.view import (
@@ -63,6 +65,13 @@ def _count_all(ask: Asker) -> Turn:
     return ask.turn("count", "total", _there_are(number, "thing", "things") if number else NOTHING)
 
 
+def _is_empty(ask: Asker) -> Turn:
+    number = len(ask.view.things)
+    told = _there_are(number, "thing", "things") if number else NOTHING
+    answer = f"{'No' if number else 'Yes'}, {told[0].lower()}{told[1:]}"
+    return ask.turn("kinds", "empty", answer)
+
+
 def _colour(ask: Asker) -> Turn:
     noun = ask.some_noun(absent=0.04)
     if noun in ask.view.by_noun and ask.view.colour_of(noun) is None:
@@ -100,7 +109,8 @@ def _is_colour(ask: Asker) -> Turn | None:
 def where(ask: Asker) -> Turn | None:
     noun = ask.some_noun(absent=0.08)
     answer = where_answer(ask.view, noun)
-    return ask.turn("where", "where", answer, focus=noun, the=_the(ask.view, noun)) if answer else None
+    the = _the(ask.view, noun)
+    return ask.turn("where", "where", answer, focus=noun, the=the, n=the.removeprefix("the ")) if answer else None
 
 
 def where_answer(view: View, noun: int) -> str | None:
@@ -256,6 +266,8 @@ _QUESTIONS: tuple[tuple[float, Callable[[Asker], Turn | None]], ...] = (
     (0.5, _kinds),
     (0.4, _more),
     (0.35, alien),
+    (0.1, _is_empty),
+    *COMPARISONS,
 )
 _WEIGHTS = [weight for weight, _ in _QUESTIONS]
 _FUNCTIONS = [function for _, function in _QUESTIONS]

@@ -16,6 +16,7 @@ _ANSWERS = {
     "hello": "Hello! Ask me about the picture.",
     "thanks": "You are welcome.",
     "bye": "Goodbye!",
+    "mood": "I am well, thank you. Ask me about the picture.",
     "ability": ABILITY,
     "identity": "I am a small CogVLM model, trained on drawn emoji scenes.",
 }
@@ -33,7 +34,14 @@ def small_talk(ask: Asker) -> Turn:
 
 def unknown(ask: Asker) -> Turn:
     """What no picture tells."""
-    return ask.turn("unknown", "unknown", UNKNOWN, **ask.names(ask.some_noun(absent=0.3)))
+    the2 = "the " + ask.view.name(ask.some_noun(absent=0.3))
+    return ask.turn("unknown", "unknown", UNKNOWN, **ask.names(ask.some_noun(absent=0.3)), the2=the2)
+
+
+def remark(ask: Asker, focus: int | None) -> Turn:
+    """Praise or doubt of the last answer, and what is said to it."""
+    bank, answer = ask.rng.choice((("praise", "Thank you."), ("wrong", "I may be wrong, but that is what I see.")))
+    return ask.turn("small_talk", bank, answer, focus=focus)
 
 
 def alien(ask: Asker) -> Turn:

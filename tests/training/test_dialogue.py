@@ -1,5 +1,6 @@
 """Every answer is true of its scene: worked out again from the boxes, for questions in the page's clean wording."""
 
+import math
 import random
 import re
 from collections import Counter
@@ -216,6 +217,103 @@ def check_extreme(asked, answer, things):
     return answer == f"The {shade}{NOUNS[thing.noun].name}."
 
 
+def check_outermost(asked, answer, things):
+    return _is_called(extreme(things, *SIDES[asked[1]]), answer)
+
+
+def _is_called(thing, answer):
+    shade = COLOURS[thing.colour] + " " if thing.colour >= 0 else ""
+    return answer == f"The {shade}{NOUNS[thing.noun].name}."
+
+
+def check_ordered(asked, answer, things):
+    axis, sign = SIDES[asked[2]]
+    ranked = sorted(things, key=lambda t: -sign * middle(t)[axis])
+    return _is_called(ranked[("first", "second", "third").index(asked[1])], answer)
+
+
+def is_of_colour(thing, colour):
+    return colour == (COLOURS[thing.colour] if thing.colour >= 0 else NOUNS[thing.noun].colour)
+
+
+def check_coloured(asked, answer, things):
+    group = [t for t in things if is_of_colour(t, asked[1])]
+    nothing = (f"I see nothing {asked[1]}.", f"No, I see nothing {asked[1]}.")
+    return COUNT(answer) == nouns_of(group) and (answer in nothing) != bool(group)
+
+
+def check_any_coloured(asked, answer, things):
+    return check_coloured(asked, answer, things) and answer.startswith(
+        "No, I see nothing" if not COUNT(answer) else "Yes"
+    )
+
+
+def check_bigger(asked, answer, things):
+    first, second = size(lone(things, asked[1])), size(lone(things, asked[3]))
+    said = re.fullmatch(r"(Yes|No), the (.+) is (bigger|larger|smaller) than the (.+)\.", answer)
+    assert said.group(2, 4) == asked.group(1, 3)
+    is_so = (first < second) if asked[2] == "smaller" else (first > second)
+    return (said[1] == "Yes") == is_so and (said[3] == "smaller") == (first < second)
+
+
+def check_which_bigger(asked, answer, things):
+    pair = [lone(things, asked[2]), lone(things, asked[3])]
+    winner = (min if asked[1] == "smaller" else max)(pair, key=size)
+    return answer == f"The {NOUNS[winner.noun].name}."
+
+
+def apart(first, second):
+    return math.dist(middle(first), middle(second))
+
+
+def check_nearest(asked, answer, things):
+    anchor = lone(things, asked[1])
+    ranked = sorted((t for t in things if t is not anchor), key=lambda t: apart(t, anchor))
+    return COUNT(answer) == nouns_of(ranked[:1])
+
+
+def check_which_nearer(asked, answer, things):
+    anchor, *others = (lone(things, name) for name in asked.groups())
+    return answer == f"The {NOUNS[min(others, key=lambda t: apart(t, anchor)).noun].name}."
+
+
+def check_count_two(asked, answer, things):
+    groups = [named(things, name) for name in asked.groups()]
+    told = re.fullmatch(r"(\w+) (.+) and (\w+) (.+)\.", answer)
+    numbers = [NUMBERS.index(told[1].lower()), NUMBERS.index(told[3])]
+    forms = [FORMS[told[2]], FORMS[told[4]]]
+    return numbers == [len(group) for group in groups] and forms == [FORMS[name] for name in asked.groups()]
+
+
+def check_exist_two(asked, answer, things, enough=all):
+    groups = [named(things, name) for name in asked.groups()]
+    missing = [name for name, group in zip(asked.groups(), groups) if not group]
+    told = COUNT(answer) == nouns_of([t for group in groups for t in group])
+    denied = [name for name in asked.groups() if re.search(rf"\bno {re.escape(name)}\b", answer)]
+    return told and denied == missing and answer.startswith("Yes, " if enough(groups) else "No, ")
+
+
+def check_exist_either(asked, answer, things):
+    return check_exist_two(asked, answer, things, enough=any)
+
+
+def check_exist_category(asked, answer, things):
+    group = named(things, asked[1])
+    denial = f"No, there are no {asked[1]}."
+    return (COUNT(answer) == nouns_of(group) and answer.startswith("Yes, ")) if group else answer == denial
+
+
+def check_where_category(asked, answer, things):
+    return check_kinds(asked, answer, things) and sorted(boxes(answer)) == written(named(things, asked[1]))
+
+
+def check_empty(asked, answer, things):
+    if not things:
+        return answer == "Yes, there is nothing here that I know."
+    many = "is one thing" if len(things) == 1 else f"are {NUMBERS[len(things)]} things"
+    return answer == f"No, there {many}."
+
+
 def check_kinds(asked, answer, things):
     group = named(things, asked[1])
     return COUNT(answer) == nouns_of(group) and (bool(group) or answer == f"There are no {asked[1]} in the picture.")
@@ -236,6 +334,20 @@ def check_ground(asked, answer, things):
 
 KINDS = [
     ("ground", r"Where is (.+)\? Answer in \[\[x0,y0,x1,y1\]\] format\.", check_ground),
+    ("count_two", r"How many (.+) and (.+) are there\?", check_count_two),
+    ("exist_two", r"Is there an? (.+) and an? (.+)\?", check_exist_two),
+    ("exist_either", r"Is there an? (.+) or an? (.+)\?", check_exist_either),
+    ("exist_category", r"Are there any (.+)\?", check_exist_category),
+    ("where_category", r"Where are the (.+)\?", check_where_category),
+    ("coloured", r"Which things are (.+)\?", check_coloured),
+    ("any_coloured", r"Is there anything (.+)\?", check_any_coloured),
+    ("bigger", r"Is the (.+) (bigger|larger|smaller) than the (.+)\?", check_bigger),
+    ("which_bigger", r"Which is (bigger|larger|smaller), the (.+) or the (.+)\?", check_which_bigger),
+    ("nearest", r"What is next to the (.+)\?", check_nearest),
+    ("which_nearer", r"Which is closer to the (.+), the (.+) or the (.+)\?", check_which_nearer),
+    ("outermost", r"What is the (leftmost|rightmost|topmost|lowest) thing\?", check_outermost),
+    ("ordered", r"What is the (first|second|third) thing from the (left|right|top|bottom)\?", check_ordered),
+    ("empty", r"Is the picture (empty)\?", check_empty),
     ("count", r"How many (.+) are there\?", check_count),
     ("exist", r"Is there an? (.+)\?", check_exist),
     ("where", r"Where is the (.+)\?", check_where),
@@ -257,8 +369,8 @@ def kind_of(text):
 
 def test_answers_to_questions_are_true_of_the_scene():
     seen = Counter()
-    for ask in askers("page"):
-        for turn in [question(ask) for _ in range(8)]:
+    for ask in askers("page", count=2 * NUM_SCENES):
+        for turn in [question(ask) for _ in range(10)]:
             name, asked, check = kind_of(turn.question)
             if turn.task == "alien":
                 assert turn.answer == ALIEN
@@ -367,6 +479,18 @@ def test_pronouns_mean_what_the_turn_before_was_about():
     assert min(seen.values()) > 15
 
 
+def test_what_is_next_to_it_is_what_lies_nearest_to_what_the_turn_before_was_about():
+    seen = 0
+    for ask, said in talks("page", seed=5):
+        for before, turn in pairwise(said):
+            if turn.question == "What is next to it?":
+                asked = re.match("(.+)", NOUNS[before.focus].name)
+                assert check_nearest(asked, turn.answer, ask.view.things), (before, turn)
+                assert COUNT(turn.answer) == {NOUNS[turn.focus].name: 1}
+                seen += 1
+    assert seen > 10
+
+
 def test_the_focus_of_a_turn_is_a_noun_that_it_or_the_turn_before_names():
     for _, said in talks("page", seed=6):
         for before, turn in zip([None, *said], said):
@@ -399,7 +523,7 @@ def test_and_the_other_one_is_answered_as_the_question_before_it():
 
 def test_what_else_names_the_rest():
     seen = Counter()
-    for ask, said in talks("page", seed=8):
+    for ask, said in talks("page", seed=8, turns=7):
         for place, turn in enumerate(said):
             if turn.question != "What else?":
                 continue

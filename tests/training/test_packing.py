@@ -73,6 +73,11 @@ def test_unseen_wordings_are_never_asked_in_training():
             "ext",
             "cats",
             "ns2",
+            "the3",
+            "a2",
+            "size",
+            "nth",
+            "side",
         )
     }
     for task, unseen in banks.unseen.items():
