@@ -1,4 +1,4 @@
-"""One model's two kinds of forward: a conversation's prompt into its slot, and one more token of each of several.
+"""One model's kinds of forward: a conversation's prompt into its slot, or those of several, and one more token of each.
 
 Owns what a forward is given, which is what `generate()` would give it, and which models this works for. Knows nothing
 of requests and of what is chosen. Shapes: B answers, T tokens, V vocabulary; positions are (…, B, T), because some
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from demo.backends.attending import plan_for_shapes
+from demo.backends.joining import joined, positions_of_all
 from demo.backends.recorded import RecordedSteps, Recorder
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
@@ -61,14 +62,20 @@ class Forwards:
         """
         return copy(inputs).to(self._device, dtype=self._model.dtype)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the scores, before they are made float32."""
+        dtype: torch.dtype = self._model.dtype
+        return dtype
+
+    @property
+    def can_join(self) -> bool:
+        """Whether the model can be asked for the scores of other tokens than the last."""
+        return "logits_to_keep" in self._how
+
     def read(self, inputs: Mapping[str, Any], slot: int, start: int = 0) -> Read:
         """Read a prompt of one row, of which the slot holds the first ``start`` tokens already."""
-        ids = inputs["input_ids"]
-        rest = {name: value for name, value in inputs.items() if name != "input_ids"}
-        rest.setdefault("attention_mask", torch.ones_like(ids))
-        positions = rest.pop("position_ids", None)
-        if positions is None:
-            positions = self._model._prepare_position_ids_for_generation(ids, dict(rest))
+        ids, positions, rest = self._parted(inputs)
         following = positions[..., -1:] + 1  # before the model's own preparation, which may change them in place
         if start:
             rest = {name: rest[name] for name in TEXT_INPUTS if name in rest}
@@ -83,6 +90,39 @@ class Forwards:
         )
         plan_for_shapes(False)
         return Read(self._scores(self._model(**call)), following)
+
+    def read_together(
+        self, prompts: Sequence[Mapping[str, Any]], slot: int, *, filler: int | None = None
+    ) -> list[Read]:
+        """Read prompts of one row each, which are alike, at once: into slots beside each other, from ``slot`` on."""
+        parted = [self._parted(inputs) for inputs in prompts]
+        following = [positions[..., -1:] + 1 for _, positions, _ in parted]
+        batch = joined([{"input_ids": ids, **rest} for ids, _, rest in parted], filler)
+        ids = batch.pop("input_ids")
+        count = len(prompts)
+        self._cache.at_prompt(slot, 0, ids.shape[1], count=count)
+        last = torch.tensor([one.shape[1] - 1 for one, *_ in parted], device=self._device)
+        call = self._model.prepare_inputs_for_generation(
+            ids,
+            is_first_iteration=True,
+            position_ids=positions_of_all([positions for _, positions, _ in parted]),
+            **batch,
+            **{**self._how, "logits_to_keep": last},
+        )
+        plan_for_shapes(False)
+        scores = self._model(**call).logits  # (n, n, V): of each prompt at the last token of each
+        own = scores[range(count), range(count)].to(dtype=torch.float32, device=self._device)
+        return [Read(own[place : place + 1], position) for place, position in enumerate(following)]
+
+    def _parted(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """A prompt's tokens (1, T), their positions (…, 1, T), and whatever else is said of it."""
+        ids = inputs["input_ids"]
+        rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+        rest.setdefault("attention_mask", torch.ones_like(ids))
+        positions = rest.pop("position_ids", None)
+        if positions is None:
+            positions = self._model._prepare_position_ids_for_generation(ids, dict(rest))
+        return ids, positions, rest
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """One more token (B,) of each answer, at its position (…, B, 1): the scores (B, V) of the tokens after them.

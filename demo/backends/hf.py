@@ -23,12 +23,15 @@ from demo.backends.base import Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse_norms
+from demo.backends.joining import ALONE, Together
 from demo.backends.parking import Garage
 from demo.backends.preparing import remember_pictures
+from demo.backends.processors import pin_pixels
 from demo.backends.prompting import Prompter, end_of_pictures, thought_words
 from demo.backends.recorded import Recorder, on_cards
-from demo.backends.rehearsing import Truth, rehearse
-from demo.backends.rolling import LEAST_SHARED, Rolling, Row
+from demo.backends.rehearsing import Truth, read_at_once, rehearse
+from demo.backends.rolling import LEAST_SHARED, Rolling
+from demo.backends.rows import Row
 from demo.backends.slots import SlotCache
 from demo.backends.spreading import input_device
 from demo.backends.streaming import (
@@ -82,7 +85,7 @@ class HFBackend:
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._hidden = hidden_tokens(loaded.tokenizer, keeps_boxes=spec.dialect is not None, kept=thought_words(spec))
-        _pin_pixels(loaded.processor, spec)
+        pin_pixels(loaded.processor, spec)
         self._settings = neutral_settings(loaded.model, loaded.tokenizer)
         # generate() fills gaps in what it is told from here; the model's own opinions must not come back that way
         self._model.generation_config = self._settings
@@ -219,8 +222,10 @@ class HFBackend:
             ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)  # noqa: B023
             cache.release()
             if ability.in_batch:
+                together = read_at_once(make(least_shared=None, together=_together(spec, placement)), forwards, truths)
+                cache.release()
                 cache.num_slots = placement.slots
-                rolling = make(least_shared=LEAST_SHARED if ability.reuses else None)
+                rolling = make(least_shared=LEAST_SHARED if ability.reuses else None, together=together)
                 if recorder is not None and not placement.takes_turns:  # else the first park would undo it
                     self._watch.begin("recording")
                     self._record_all(rolling, forwards, truths[0].make_row(), progress)
@@ -233,6 +238,12 @@ class HFBackend:
         list(row.outlet)
         told = partial(progress, "recording steps")
         self._thread.submit(forwards.record_all, told, limit_s=RECORDING_S).result()
+
+
+def _together(spec: ModelSpec, placement: Placement) -> Together:
+    """What may be read at once: on cards, which have little to do while one prompt is read, what is planned for."""
+    is_on_cards = all(device.startswith("cuda") for device in memory.devices_of(placement))
+    return Together(placement.context or 0, spec.max_pictures) if is_on_cards else ALONE
 
 
 def _ways_to_record(placement: Placement) -> Iterator[Recorder | None]:
@@ -249,18 +260,6 @@ def _settled(spec: ModelSpec, directory: Path) -> ModelSpec:
         return spec
     found = spec_of_directory(directory, name=spec.name)
     return replace(found, trust_remote_code=spec.trust_remote_code, tokenizer=spec.tokenizer or found.tokenizer)
-
-
-def _pin_pixels(processor: Any, spec: ModelSpec) -> None:
-    """Have pictures resized within the limits that the page assumes when it reads boxes in pixels of the result."""
-    if spec.traits.pixels is None:
-        return
-    least, most = spec.traits.pixels
-    pictures = processor.image_processor
-    pictures.size = {"shortest_edge": least, "longest_edge": most}
-    for name in ("min_pixels", "max_pixels"):  # they would go before the size
-        if getattr(pictures, name, None) is not None:
-            setattr(pictures, name, None)
 
 
 def _context(config: Any) -> int | None:

@@ -103,3 +103,15 @@ def _named_in(file: Path) -> str:
         return ""
     named = settings.get("processor_class") if isinstance(settings, dict) else None
     return named if isinstance(named, str) else ""
+
+
+def pin_pixels(processor: Any, spec: ModelSpec) -> None:
+    """Have pictures resized within the limits that the page assumes when it reads boxes in pixels of the result."""
+    if spec.traits.pixels is None:
+        return
+    least, most = spec.traits.pixels
+    pictures = processor.image_processor
+    pictures.size = {"shortest_edge": least, "longest_edge": most}
+    for name in ("min_pixels", "max_pixels"):  # they would go before the size
+        if getattr(pictures, name, None) is not None:
+            setattr(pictures, name, None)

@@ -1,8 +1,8 @@
 """Proves at load whether a model can answer several at a time, and go on from what a slot holds already.
 
 Owns the proof: two prompts that begin alike are answered by the model's own `generate()`, then side by side in slots
-with the same tokens, and the scores are compared. What a model cannot do is found here and not by a user. Shapes: N
-tokens of an answer, V vocabulary.
+with the same tokens, and the scores are compared; once more with both prompts read at once. What a model cannot do is
+found here and not by a user. Shapes: N tokens of an answer, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from functools import partial
 
 import torch
 
-from demo.backends.rolling import Rolling, Row
+from demo.backends.forwards import Forwards
+from demo.backends.joining import ALONE, Together, alike
+from demo.backends.rolling import Rolling
+from demo.backends.rows import Row
 
 # How far the scores may be apart, as a share of their norm: another order of additions moves them by far less, a wrong
 # mask or position by far more.
@@ -73,13 +76,37 @@ def rehearse(make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: to
     return Ability(True, reuses=has_reused and reused <= 3 * in_batch)
 
 
+def read_at_once(rolling: Rolling, forwards: Forwards, truths: Sequence[Truth]) -> Together:
+    """What ``rolling`` may read at once: what it does, if prompts come out of that as each does alone.
+
+    A model that looks ahead in a prompt sees what fills up the shorter of two: then its scores depend on that.
+    """
+    prompts = [truth.make_row().inputs for truth in truths]
+    if rolling.together == ALONE or not forwards.can_join or not alike(*prompts):
+        return ALONE
+    apart = _apart(rolling, truths)
+    if rolling.num_joined < len(truths) or apart > CLOSE[forwards.dtype]:
+        log.info("prompts are read alone: together, scores are %.2g of their norm from generate()'s", apart)
+        return ALONE
+    sees_fillers = rolling.on_thread(partial(_sees_fillers, forwards, prompts))
+    return ALONE if sees_fillers else rolling.together
+
+
+@torch.inference_mode()
+def _sees_fillers(forwards: Forwards, prompts: Sequence[Mapping[str, torch.Tensor]]) -> bool:
+    placed = [forwards.placed(prompt) for prompt in prompts]
+    last, *before = reversed(prompts[0]["input_ids"][0].tolist())
+    other = next((token for token in before if token != last), last)
+    scores = [torch.cat([read.scores for read in forwards.read_together(placed, 0, filler=f)]) for f in (last, other)]
+    return not torch.equal(*scores)
+
+
 def _apart(rolling: Rolling, truths: Sequence[Truth]) -> float:
     """The largest distance of an answer's scores from the truth, as a share of the truth's norm."""
     led = [Led(truth.tokens) for truth in truths]
     rows = [replace(truth.make_row(), make_chooser=partial(_given, one)) for truth, one in zip(truths, led)]
     try:
-        for row in rows:
-            rolling.submit(row)
+        rolling.submit(*rows)
         for row in rows:
             list(row.outlet)
     except Exception as error:  # noqa: BLE001 - whatever it is, the model cannot do it, and is served without

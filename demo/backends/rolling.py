@@ -1,76 +1,40 @@
 """A batch of answers that requests join and leave between two tokens.
 
-Owns the loop: read a prompt that waits, or a few that are quick to read, then make one token of every answer, and
-again. An answer that ends, is cancelled or fails leaves at once and takes nobody with it. The first slots are those of
-the running answers, whichever they are; the others keep what ended conversations left, which the next turn goes on
-from. Knows nothing of how a model computes (`forwards`) or of how prompts are made. Shapes: B answers, T tokens, V
-vocabulary.
+Owns the loop: read a prompt that waits, or a few at once or after each other where that is quick, then make one token
+of every answer, and again. An answer that ends, is cancelled or fails leaves at once and takes nobody with it. The
+first slots are those of the running answers, whichever they are; the others keep what ended conversations left
+(`remembering`). Knows nothing of how a model computes (`forwards`) or of how prompts are made. Shapes: B
+answers, n prompts, V vocabulary.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 
-from demo.backends.choosing import Chooses, choose_all
+from demo.backends.choosing import choose_all
 from demo.backends.forwards import Forwards
+from demo.backends.joining import ALONE, Together, alike
+from demo.backends.remembering import Memory
+from demo.backends.rows import Row, Running
 from demo.backends.slots import SlotCache
-from demo.backends.streaming import Outlet
 from demo.errors import BrokenCheckpoint
 
 LEAST_SHARED = 16  # tokens that two prompts must have in common for it to be worth a thought
 PATIENCE_S = 0.25  # a running answer's pause while prompts are read; one is, however long it takes
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One answer as it is asked for."""
-
-    inputs: Any  # the prompt as the processor made it, a mapping of tensors with one row
-    make_chooser: Callable[[torch.Tensor], Chooses]  # from the prompt (1, T), on the generating thread
-    room: int  # the most tokens that it may have
-    outlet: Outlet
-    pictures: tuple[bytes, ...] = ()  # a fingerprint of each, in their order
-    seen_until: int | None = 0  # the tokens up to the end of the last picture; None: it is not known
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """One answer that is being made. Its slot holds ``tokens``; ``next_token`` is chosen, and yet to be read."""
-
-    row: Row
-    tokens: list[int]
-    chooser: Chooses
-    position: torch.Tensor  # (…, 1, 1), of the next token
-    next_token: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What a slot holds: the tokens, and the fingerprints of the pictures among them."""
-
-    tokens: tuple[int, ...] = ()
-    pictures: tuple[bytes, ...] = ()
-    age: int = 0  # how many answers had begun before this one
-
-    def shared_with(self, tokens: Sequence[int], row: Row) -> int:
-        """How many of a prompt's first tokens are held, but for its last; 0 where its pictures are not among them."""
-        if row.seen_until is None or self.pictures[: len(row.pictures)] != row.pictures:
-            return 0
-        most = min(len(tokens) - 1, len(self.tokens))
-        count = next((i for i in range(most) if tokens[i] != self.tokens[i]), most)
-        return count if count >= row.seen_until else 0
-
-
-NOTHING = Remembered()
+log = logging.getLogger(__name__)
 
 
 class Rolling:
@@ -84,37 +48,46 @@ class Rolling:
         *,
         end_tokens: frozenset[int],
         least_shared: int | None = LEAST_SHARED,
+        together: Together = ALONE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A prompt goes on from a slot that holds ``least_shared`` of its first tokens or more; None: it never does."""
+        """A prompt goes on from a slot that holds ``least_shared`` of its first tokens or more; None: it never does.
+
+        Of those that do not, as much is read at once as ``together`` says.
+        """
         self._forwards = forwards
         self._cache = cache
         self._executor = executor
         self._end_tokens = end_tokens
-        self._least_shared = least_shared
+        self.together = together
         self._clock = clock
+        self._pace = 0.0  # tokens a second of the last prompts that were read whole
         self.num_reused = 0  # tokens that did not have to be read
+        self.num_joined = 0  # prompts that were read with others
         self._lock = threading.Lock()  # guards the next two
         self._waiting: deque[Row] = deque()
         self._is_at_work = False
         self._running: list[Running] = []  # each in the slot of its index
-        self._remembered = [NOTHING] * cache.num_slots
+        self._memory = Memory(cache, least_shared=least_shared, num_held=self._num_held)
         self._positions: torch.Tensor | None = None  # (…, B, 1); None when answers have come or gone
-        self._num_begun = 0
 
-    def submit(self, row: Row) -> None:
-        """Have an answer made; all that becomes of it goes through its outlet."""
+    def submit(self, *rows: Row) -> None:
+        """Have answers made; all that becomes of each goes through its outlet."""
         with self._lock:
-            self._waiting.append(row)
+            self._waiting += rows
             if not self._is_at_work:
                 self._is_at_work = True
                 self._executor.submit(self._work)
+
+    def on_thread(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives on the thread that computes. To be called while no answer is running."""
+        return self._executor.submit(work).result()
 
     def forget(self) -> None:
         """Give the memory back. To be called while no answer is running."""
         self._cache.release()
         self._forwards.forget()
-        self._remembered = [NOTHING] * self._cache.num_slots
+        self._memory.forget()
 
     @torch.inference_mode()
     def _work(self) -> None:
@@ -148,63 +121,95 @@ class Rolling:
                 return
 
     def _admit(self) -> bool:
-        """Read the prompt of the one who has waited longest, if there is a slot; whether there was one."""
+        """Read the prompt of the one who has waited longest, and of others with it; whether there was one."""
+        group = self._next_group()
+        rows = [row for row in group if not row.outlet.should_stop]
+        for row in group:
+            if row not in rows:
+                row.outlet.finish()
+        if len(rows) > 1:
+            self._admit_together(rows)
+        elif rows:
+            self._admit_alone(rows[0])
+        return bool(group)
+
+    def _next_group(self) -> list[Row]:
+        """Take those out of the queue who are next: one, or several that can be read at once."""
         with self._lock:
-            if not self._waiting or len(self._running) == self._cache.num_slots:
-                return False
-            row = self._waiting.popleft()
-        if row.outlet.should_stop:
-            row.outlet.finish()
-            return True
+            num_free = self._cache.num_slots - len(self._running)
+            group: list[Row] = []
+            while self._waiting and len(group) < num_free and (not group or self._joins(self._waiting[0], group)):
+                group.append(self._waiting.popleft())
+            return group
+
+    def _joins(self, row: Row, group: Sequence[Row]) -> bool:
+        """Whether a prompt can be read with others without more memory or more patience than there is."""
+        rows = [*group, row]
+        num_tokens = len(rows) * max(one.num_tokens for one in rows)
+        most = min(self.together.tokens, PATIENCE_S * self._pace if self._running else math.inf)
+        if num_tokens > most or sum(max(1, len(one.pictures)) for one in rows) > self.together.pictures:
+            return False
+        if not alike(group[0].inputs, row.inputs):
+            return False
+        return not any(self._memory.source(one)[1] for one in (rows if len(group) == 1 else [row]))
+
+    def _admit_alone(self, row: Row) -> None:
+        began_s = self._clock()
         try:
-            running, scores = self._read(row, slot=len(self._running))
+            running, scores, start = self._read(row, slot=len(self._running))
         except torch.OutOfMemoryError as error:
             row.outlet.finish(error.with_traceback(None))  # as below: the next may be read before anybody hears of it
             _give_back()
-            return True
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             row.outlet.finish(error)
-            return True
-        self._running.append(running)
-        self._positions = None
-        self._take([running], scores)
-        return True
-
-    def _read(self, row: Row, slot: int) -> tuple[Running, torch.Tensor]:
-        """Read a prompt into a slot; with the scores (1, V) of the answer's first token."""
-        tokens: list[int] = row.inputs["input_ids"][0].tolist()
-        inputs = self._forwards.placed(row.inputs)
-        start = self._prepare(slot, tokens, row)
-        self._remembered[slot] = NOTHING  # while it is being written
-        read = self._forwards.read(inputs, slot, start)
-        self._num_begun += 1
-        self.num_reused += start
-        self._remembered[slot] = Remembered(tuple(tokens), row.pictures, self._num_begun)
-        return Running(row, tokens, row.make_chooser(inputs["input_ids"]), read.position), read.scores
-
-    def _prepare(self, slot: int, tokens: Sequence[int], row: Row) -> int:
-        """Bring what is held already of a prompt into its slot; returns how many tokens that are."""
-        shared = [0] * len(self._remembered)
-        if self._least_shared is not None:
-            shared = [held.shared_with(tokens, row) for held in self._remembered]
-        source = max(range(len(shared)), key=lambda one: (shared[one], one))  # an idle slot needs no copy
-        if shared[source] < (self._least_shared or 1):
-            self._keep_elsewhere(slot)
-            return 0
-        if source < slot:
-            self._keep_elsewhere(slot)
-            self._cache.copy(source, slot, shared[source])
         else:
-            self._swap(source, slot)
-        return shared[source]
+            self._join([running], scores)
+            if not start:
+                self._pace = row.num_tokens / max(1e-6, self._clock() - began_s)
 
-    def _keep_elsewhere(self, slot: int) -> None:
-        """Before a slot is written, move what it holds to the one that was used longest ago."""
-        held = self._remembered[slot]
-        oldest = min(range(slot, len(self._remembered)), key=lambda one: self._remembered[one].age)
-        if oldest != slot:
-            self._cache.copy(slot, oldest, len(held.tokens))
-            self._remembered[oldest] = held
+    def _admit_together(self, rows: Sequence[Row]) -> None:
+        """Read prompts at once; where that fails, each is read alone, and so are all that come after."""
+        began_s = self._clock()
+        try:
+            running, scores = self._read_together(rows, slot=len(self._running))
+        except Exception as error:  # noqa: BLE001 - whoever is to blame is found when each is read alone
+            log.warning("%d prompts could not be read at once, and none will be: %r", len(rows), error)
+            self.together = ALONE
+            with self._lock:
+                self._waiting.extendleft(reversed(rows))
+            del error
+            _give_back()
+        else:
+            self._join(running, scores)
+            self.num_joined += len(rows)
+            num_tokens = len(rows) * max(row.num_tokens for row in rows)
+            self._pace = num_tokens / max(1e-6, self._clock() - began_s)
+
+    def _join(self, running: Sequence[Running], scores: torch.Tensor) -> None:
+        self._running += running
+        self._positions = None
+        self._take(running, scores)
+
+    def _read(self, row: Row, slot: int) -> tuple[Running, torch.Tensor, int]:
+        """Read a prompt into a slot; with the scores (1, V) of the answer's first token, and from where it was read."""
+        inputs = self._forwards.placed(row.inputs)
+        start = self._memory.begin(slot, row)
+        read = self._forwards.read(inputs, slot, start)
+        self.num_reused += start
+        self._memory.remember(slot, row)
+        return Running(row, row.tokens, row.make_chooser(inputs["input_ids"]), read.position), read.scores, start
+
+    def _read_together(self, rows: Sequence[Row], slot: int) -> tuple[list[Running], torch.Tensor]:
+        """Read prompts whole, each into a slot, from ``slot`` on; with the scores (n, V) of their first tokens."""
+        inputs = [self._forwards.placed(row.inputs) for row in rows]
+        slots = range(slot, slot + len(rows))
+        self._memory.begin_anew(slots)
+        reads = self._forwards.read_together(inputs, slot)
+        running = []
+        for place, row, given, read in zip(slots, rows, inputs, reads):
+            self._memory.remember(place, row)
+            running.append(Running(row, row.tokens, row.make_chooser(given["input_ids"]), read.position))
+        return running, torch.cat([read.scores for read in reads])
 
     # --- advancing
 
@@ -260,31 +265,23 @@ class Rolling:
     def _fail(self, error: Exception) -> None:
         """What went wrong for all of them at once: none of them can go on, and what the slots hold is not known."""
         running, self._running = self._running, []
-        self._remembered = [NOTHING] * self._cache.num_slots
+        self._memory.forget()
         for one in running:
             one.row.outlet.finish(error)
 
     def _leave(self, one: Running, error: BaseException | None = None) -> None:
         """The last answer's slot takes the place of the one that goes, so that the running ones stay the first."""
         slot, last = self._running.index(one), len(self._running) - 1
-        held = self._remembered[slot]
-        kept = tuple(one.tokens[: self._cache.num_columns - 1])  # the last may be written by steps of a fixed shape
-        self._remembered[slot] = NOTHING if error else Remembered(kept, held.pictures, held.age)
-        self._swap(slot, last)
+        kept = one.tokens[: self._cache.num_columns - 1]  # the last may be written by steps of a fixed shape
+        self._memory.leave(slot, None if error else kept)
+        self._memory.swap(slot, last)
         self._running[slot] = self._running[last]
         self._running.pop()
         self._positions = None
         one.row.outlet.finish(error)
 
-    def _swap(self, one: int, other: int) -> None:
-        held, num_columns = self._remembered, max(self._num_held(one), self._num_held(other))
-        found = held[one], held[other]
-        held[one] = held[other] = NOTHING  # memory may run out between two layers
-        self._cache.swap(one, other, num_columns)
-        held[other], held[one] = found
-
     def _num_held(self, slot: int) -> int:
-        return len(self._running[slot].tokens if slot < len(self._running) else self._remembered[slot].tokens)
+        return len(self._running[slot].tokens if slot < len(self._running) else self._memory.slots[slot].tokens)
 
 
 def _give_back() -> None:

@@ -1,8 +1,9 @@
 """Keys and values of several conversations at a time, each in a slot of its own.
 
-Owns the memory and where a forward writes in it: the next tokens of one conversation (`at_prompt`), or one token of
-each of the first slots (`at_step`). A slot keeps what was written until it is written again, so that a conversation can
-go on where it ended. Knows nothing of requests, of tokens or of a model's other inputs.
+Owns the memory and where a forward writes in it: the next tokens of one conversation, or the first of several
+(`at_prompt`), or one token of each of the first slots (`at_step`). A slot keeps what was written until it is written
+again, so that a conversation can go on where it ended. Knows nothing of requests, of tokens or of a model's other
+inputs.
 
 Shapes: S slots, B of them in use, K key-value heads, C columns (one a token), T new tokens, d head width.
 """
@@ -28,6 +29,7 @@ class Prompt:
 
     slot: int
     start: int
+    count: int = 1  # conversations, in slots beside each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         window = self._cache.window
         if isinstance(window, Prompt):
-            rows, end = slice(window.slot, window.slot + 1), window.start + key_states.shape[2]
+            rows, end = slice(window.slot, window.slot + window.count), window.start + key_states.shape[2]
             self.keys[rows, :, window.start : end] = key_states
             self.values[rows, :, window.start : end] = value_states
             return self.keys[rows, :, :end], self.values[rows, :, :end]
@@ -114,10 +116,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.window: Prompt | Step = Prompt(0, 0)
         self.memory = 0  # a number that changes whenever the blocks are others
 
-    def at_prompt(self, slot: int, start: int, end: int) -> None:
-        """The next forward reads the tokens from ``start`` to ``end`` of the conversation in a slot."""
+    def at_prompt(self, slot: int, start: int, end: int, *, count: int = 1) -> None:
+        """The next forward reads the tokens from ``start`` to ``end`` of the conversation in a slot, or in several."""
         self.reach(end)
-        self.window = Prompt(slot, start)
+        self.window = Prompt(slot, start, count)
 
     def at_step(self, lengths: Sequence[int]) -> int:
         """The next forward reads one token of each of the first slots; returns how many columns it looks at."""

@@ -215,7 +215,7 @@ def test_slots_grow_under_recorded_steps(backend, recorder):
     question = asked("What is this?", max_new_tokens=40)
     assert answered(backend, question)[0] == alone(backend, question)
     held = cache._first_columns = cache.num_columns = (
-        max(len(held.tokens) for held in backend._rolling._remembered) - 20
+        max(len(held.tokens) for held in backend._rolling._memory.slots) - 20
     )
     backend._rolling.forget()
     assert answered(backend, question)[0] == alone(backend, question)
@@ -242,4 +242,4 @@ def test_a_recording_that_fails_leaves_the_streams_as_they_were():
     with pytest.raises(RuntimeError):
         record(lambda: given * given.sum().item())  # which would have to wait for the card
     assert torch.cuda.current_stream() == before
-    assert record(lambda: given * 2)().tolist() == [2, 2, 2, 2]
+    assert on_cards(["cuda:0"])()(lambda: given * 2)().tolist() == [2, 2, 2, 2]

@@ -96,7 +96,7 @@ def test_a_model_whose_pictures_look_at_the_question_shares_steps_but_no_prompts
 def test_the_proof_holds_in_each_dtype_and_way_to_attend(load, attn, dtype):
     backend = load(save_llava, attn=attn, dtype=dtype)
     assert backend.facts.slots == SLOTS
-    assert backend._rolling._least_shared is not None
+    assert backend._rolling._memory._least_shared is not None
 
 
 class Shortsighted(Forwards):

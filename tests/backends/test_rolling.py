@@ -74,10 +74,12 @@ class Gate:
         self.sizes: list[tuple[int, int]] = []  # rows and tokens of each forward
         self.before = lambda: None  # called before each
         self._opened = threading.Event()
+        self.reached = threading.Event()
         layer = backend._model.get_input_embeddings()
         self._hook = layer.register_forward_pre_hook(self._pass)
 
     def _pass(self, _module, inputs):
+        self.reached.set()
         self._opened.wait()
         self.sizes.append(tuple(inputs[0].shape))
         self.before()
@@ -106,8 +108,8 @@ def together(backend, requests, gate, cancelled=never):
         jobs = []
         for count, request in enumerate(requests):
             jobs.append(pool.submit(one, request))
-            # the first is taken out of the queue at once and held back by the gate
-            while len(backend._rolling._waiting) < count or not backend._rolling._is_at_work:
+            gate.reached.wait()  # the first one is taken out of the queue before the others come, and held back
+            while len(backend._rolling._waiting) < count:
                 pass
         gate.open()
         return [job.result() for job in jobs]

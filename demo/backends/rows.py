@@ -1,0 +1,49 @@
+"""What a batch of answers keeps of each: how it is asked for, and how far it has come.
+
+Knows nothing of the loop that makes answers (`rolling`) and of what slots hold (`remembering`). Shapes: T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from demo.backends.choosing import Chooses
+from demo.backends.streaming import Outlet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One answer as it is asked for."""
+
+    inputs: Any  # the prompt as the processor made it, a mapping of tensors with one row
+    make_chooser: Callable[[torch.Tensor], Chooses]  # from the prompt (1, T), on the generating thread
+    room: int  # the most tokens that it may have
+    outlet: Outlet
+    pictures: tuple[bytes, ...] = ()  # a fingerprint of each, in their order
+    seen_until: int | None = 0  # the tokens up to the end of the last picture; None: it is not known
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the prompt."""
+        return int(self.inputs["input_ids"].shape[1])
+
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt's."""
+        tokens: list[int] = self.inputs["input_ids"][0].tolist()
+        return tokens
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One answer that is being made. Its slot holds ``tokens``; ``next_token`` is chosen, and yet to be read."""
+
+    row: Row
+    tokens: list[int]
+    chooser: Chooses
+    position: torch.Tensor  # (…, 1, 1), of the next token
+    next_token: int = -1
