@@ -168,9 +168,7 @@ def test_running_answers_wait_for_as_many_prompts_as_their_patience_is_worth(bac
         rolling._running = []
 
 
-@pytest.mark.parametrize(
-    "make", [save_llava, save_qwen, save_cogvlm, tinyfamilies.save_idefics3, tinyfamilies.save_glm4v, save_paligemma]
-)
+@pytest.mark.parametrize("make", [save_llava, save_qwen, save_cogvlm, tinyfamilies.save_glm4v, save_paligemma])
 def test_a_load_finds_out_whether_prompts_may_be_read_at_once(make, tmp_path):
     backend = load(make, tmp_path)
     try:
