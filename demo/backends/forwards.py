@@ -101,7 +101,7 @@ class Forwards:
         ids = batch.pop("input_ids")
         count = len(prompts)
         self._cache.at_prompt(slot, 0, ids.shape[1], count=count)
-        last = torch.tensor([one.shape[1] - 1 for one, *_ in parted], device=self._device)
+        last = torch.tensor([one.shape[1] - 1 for one, *_ in parted])  # in main memory any card may be asked by it
         call = self._model.prepare_inputs_for_generation(
             ids,
             is_first_iteration=True,

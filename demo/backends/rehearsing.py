@@ -88,7 +88,11 @@ def read_at_once(rolling: Rolling, forwards: Forwards, truths: Sequence[Truth]) 
     if rolling.num_joined < len(truths) or apart > CLOSE[forwards.dtype]:
         log.info("prompts are read alone: together, scores are %.2g of their norm from generate()'s", apart)
         return ALONE
-    sees_fillers = rolling.on_thread(partial(_sees_fillers, forwards, prompts))
+    try:
+        sees_fillers = rolling.on_thread(partial(_sees_fillers, forwards, prompts))
+    except Exception as error:  # noqa: BLE001 - whatever it is, prompts are read alone, and well
+        log.info("prompts are read alone: %r", error)
+        return ALONE
     return ALONE if sees_fillers else rolling.together
 
 

@@ -197,6 +197,24 @@ def test_a_model_that_looks_ahead_is_told_by_what_fills_up(backend):
         hook.remove()
 
 
+def test_a_model_that_fails_at_the_trial_is_read_alone_and_loads(backend):
+    truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
+    rolling = rolling_of(backend, least_shared=None, together=ALL)
+    fills = []
+
+    class Failing(Forwards):
+        def read_together(self, prompts, slot, *, filler=None):
+            fills.append(filler)
+            if filler is not None:
+                raise RuntimeError("no such token")
+            return super().read_together(prompts, slot)
+
+    rolling._forwards.__class__ = Failing
+    assert read_at_once(rolling, rolling._forwards, truths) == ALONE
+    assert fills[0] is None
+    assert fills[-1] is not None
+
+
 # --- batches of tensors
 
 
