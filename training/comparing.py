@@ -154,20 +154,17 @@ def _in_order(ask: Asker, count: int) -> tuple[str, Thing, int] | None:
 
 def outermost(ask: Asker) -> Turn | None:
     found = _in_order(ask, 1)
-    if found is None:
-        return None
-    side, thing, _ = found
-    answer = f"The {ask.view.name(thing.noun, thing.colour)}."
-    return ask.turn("extreme", "extreme", answer, focus=thing.noun, ext=_ENDS[side])
+    return _named(ask, "extreme", found[1], ext=_ENDS[found[0]]) if found else None
 
 
 def ordered(ask: Asker) -> Turn | None:
     found = _in_order(ask, 3)
-    if found is None:
-        return None
-    side, thing, number = found
+    return _named(ask, "ordered", found[1], nth=_ORDER[found[2]], side=found[0]) if found else None
+
+
+def _named(ask: Asker, bank: str, thing: Thing, **slots: str) -> Turn:
     answer = f"The {ask.view.name(thing.noun, thing.colour)}."
-    return ask.turn("extreme", "ordered", answer, focus=thing.noun, nth=_ORDER[number], side=side)
+    return ask.turn("extreme", bank, answer, focus=thing.noun, **slots)
 
 
 def _two_kinds(ask: Asker, absent: float) -> tuple[int, int] | None:
