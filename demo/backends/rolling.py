@@ -177,7 +177,7 @@ class Rolling:
             self.together = ALONE
             with self._lock:
                 self._waiting.extendleft(reversed(rows))
-            del error
+            error.with_traceback(None)  # it holds the frames, and they the tensors
             _give_back()
         else:
             self._join(running, scores)
