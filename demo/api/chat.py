@@ -27,6 +27,7 @@ from demo.errors import Busy, DemoError, ModelNotFound
 from demo.types import GenerateRequest, Role
 
 RETRY_AFTER_S = 5
+STATUS_S = 2.0  # that the status waits for a first word or an error; after that signs of life are sent
 GONE = 499  # the client closed the connection; nobody reads the answer
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Desk:
                 raise Busy("Every place is taken", value=f"{self._num_open} requests", remedy="Try again in a moment.")
             answer = Completion(call, self._engine.specs[call.request.role])
             events = self._events(call)
-            return await (self._streamed(events, answer) if call.streams else _whole(request, events, answer))
+            return await (_streamed if call.streams else _whole)(request, events, answer)
         except DemoError as error:
             return _failed(error)
 
@@ -93,15 +94,25 @@ class Desk:
             self._num_open -= 1
             stream.close()
 
-    async def _streamed(self, events: AsyncGenerator[StreamEvent, None], answer: Completion) -> Response:
-        """A stream of events; what is wrong with the request itself is still told by the status."""
-        try:
-            first = await anext(events)
-        except BaseException:
-            await events.aclose()
-            raise
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would hold it back
-        return _Stream(_chunks(first, events, answer), media_type="text/event-stream", headers=headers)
+
+async def _streamed(request: Request, events: AsyncGenerator[StreamEvent, None], answer: Completion) -> Response:
+    """A stream of events; what goes wrong before the first word is still told by the status, if it comes soon."""
+    try:
+        first = await _first(request, events)
+    except BaseException:
+        await events.aclose()
+        raise
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would hold it back
+    return _Stream(_chunks(first, events, answer), media_type="text/event-stream", headers=headers)
+
+
+async def _first(request: Request, events: AsyncGenerator[StreamEvent, None]) -> StreamEvent:
+    """The first event that is more than a sign of life, or the sign of life that comes when enough was waited."""
+    end_s = time.monotonic() + STATUS_S
+    event = await anext(events)
+    while isinstance(event, Ping) and time.monotonic() < end_s and not await request.is_disconnected():
+        event = await anext(events)
+    return event
 
 
 async def _whole(request: Request, events: AsyncGenerator[StreamEvent, None], answer: Completion) -> Response:

@@ -174,7 +174,8 @@ def test_where_a_key_is_set_nothing_is_answered_without_it(serve, method, path):
 
 
 def test_a_client_that_waits_hears_of_it_by_comments(serve):
-    with serve("fake?first_token_s=0.6&tokens=1").stream("POST", PATH, json={"messages": HELLO, "stream": True}) as got:
+    with serve("fake?first_token_s=2.8&tokens=1").stream("POST", PATH, json={"messages": HELLO, "stream": True}) as got:
+        assert got.status_code == 200
         assert ": waiting" in list(got.iter_lines())
 
 
