@@ -11,10 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 # In the order of a load. "files" is the look for the model's files, with the download where there is one; "devices" the
-# opening of the cards; "processor" the configuration and what prepares the input; "weights" `from_pretrained` alone;
-# "checks" the proof that all is where it was planned; "recording" that of steps of fixed shapes.
+# opening of the cards; "processor" the configuration and what prepares the input; "waiting" that for a first replica's
+# weights; "weights" `from_pretrained` alone, or copying those; "checks" the proof that all is where it was planned;
+# "recording" that of steps of fixed shapes.
 Phase = Literal[
-    "imports", "files", "devices", "processor", "weights", "checks", "warm_up", "rehearsal", "recording", "other"
+    "imports",
+    "files",
+    "devices",
+    "processor",
+    "waiting",
+    "weights",
+    "checks",
+    "warm_up",
+    "rehearsal",
+    "recording",
+    "other",
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 

@@ -16,7 +16,7 @@ from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usa
 if TYPE_CHECKING:
     from demo.catalog import ModelSpec
 
-__all__ = ["Backend", "Finish", "LoadFacts", "Placement", "Progress"]
+__all__ = ["Backend", "Feed", "Finish", "LoadFacts", "Placement", "Progress"]
 
 # A stage in a few words for people ("downloading", "loading weights") and its fraction 0..1, None when unknown.
 Progress = Callable[[str, "float | None"], None]
@@ -41,9 +41,19 @@ class Finish:
     usage: Usage
 
 
+class Feed(Protocol):
+    """How replicas of one model hand its weights on: the first to have them offers, the others wait for that."""
+
+    def offer(self, weights: bytes | None) -> None:
+        """Tell the others how to come by the weights, which then stay where they are; None: that they cannot."""
+
+    def wait(self) -> bytes | None:
+        """What the first one offered; None where there is nothing to wait for, or nothing came of it."""
+
+
 class Backend(Protocol):
     """Runs one model in one process. `load` is called once, before anything else; as many `stream`s as it said slots
-    run at a time, each in a thread of its own.
+    run at a time, each in a thread of its own. A load may use ``feed``, where there is one, or leave it.
 
     `stream` yields pieces of text (whole characters only) and then one `Finish`. It asks ``cancelled()`` between two
     tokens and, where it can, during the prefill; once that is true it yields ``Finish("cancelled", ...)`` and ends.
@@ -53,7 +63,9 @@ class Backend(Protocol):
     Errors are raised: the demo's own family says what a user should read, anything else is reported as a defect.
     """
 
-    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts: ...
+    def load(
+        self, spec: ModelSpec, placement: Placement, progress: Progress, feed: Feed | None = None, /
+    ) -> LoadFacts: ...
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]: ...
 

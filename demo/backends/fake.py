@@ -16,7 +16,7 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from demo.backends.base import Finish, LoadFacts, Progress
+from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.errors import ConfigError, from_kind
 from demo.reasoning import THINK
 from demo.spans import Phase
@@ -41,6 +41,7 @@ class FakeOptions:
     """What the fake does; ``*_at`` is the index of the token instead of which the fault comes, 0 the first."""
 
     load_s: float = 0.0
+    feeds: int = 0  # 1: a replica waits for what the first one has loaded, and then loads in no time
     slow_load_s: float = 0.0  # a load that takes so long is a fault
     first_token_s: float = 0.0  # a prefill that sees a cancel
     deaf_s: float = 0.0  # a prefill that does not: nothing interrupts it
@@ -86,11 +87,14 @@ class FakeBackend:
         self._memory = PretendedMemory({})
         self._open: set[str] = set()  # the requests that are being answered
 
-    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
+    def load(self, spec: ModelSpec, placement: Placement, progress: Progress, feed: Feed | None = None) -> LoadFacts:
         self._options = options = FakeOptions.from_pairs(spec.options)
         self._note_move("load")
         started_s = time.monotonic()
         load_s = options.load_s if not options.slow_load_s or not self._fault_is_due() else options.slow_load_s
+        if options.feeds and feed is not None and (found := feed.wait()) is not None:
+            self._note_move(f"fed by {found.decode()} to")
+            load_s = 0.0
         for step in range(LOAD_STEPS):
             progress("loading weights", step / LOAD_STEPS)
             time.sleep(load_s / LOAD_STEPS)
@@ -98,6 +102,8 @@ class FakeBackend:
             _fail_load(options.fail_load)
         dtype = "float32" if placement.dtype == "auto" else placement.dtype
         self._memory = PretendedMemory(_weights(options, placement, ITEM_BYTES[dtype]))
+        if options.feeds and feed is not None:
+            feed.offer(str(os.getpid()).encode())
         spans_s: Mapping[Phase, float] = {"weights": time.monotonic() - started_s}
         return LoadFacts(options.parameters, dict(self._memory.weights), dtype, placement.slots, spans_s)
 

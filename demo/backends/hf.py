@@ -7,7 +7,6 @@ Knows nothing of pipes and replicas.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,8 +18,9 @@ import torch
 
 from demo.backends import hub, loading, memory, proving
 from demo.backends.attending import share_keys
-from demo.backends.base import Finish, LoadFacts, Progress
+from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
+from demo.backends.feeding import CARD_WIRE, Exchange, Wire
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse_norms
 from demo.backends.joining import ALONE, Together
@@ -31,7 +31,7 @@ from demo.backends.prompting import Prompter, end_of_pictures, thought_words
 from demo.backends.recorded import Recorder, on_cards
 from demo.backends.rehearsing import Truth, read_at_once, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling
-from demo.backends.rows import Row
+from demo.backends.rows import Row, fingerprint
 from demo.backends.slots import SlotCache
 from demo.backends.spreading import input_device
 from demo.backends.streaming import (
@@ -64,7 +64,10 @@ TINY_MODEL = 200_000_000
 class HFBackend:
     """One model, loaded once; see `demo.backends.base.Backend` for the protocol."""
 
-    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
+    def __init__(self, wire: Wire = CARD_WIRE) -> None:
+        self._wire = wire
+
+    def load(self, spec: ModelSpec, placement: Placement, progress: Progress, feed: Feed | None = None) -> LoadFacts:
         self._watch = watch = Stopwatch()
         watch.begin("files")
         self._thread = ThreadPoolExecutor(1, "generate", initializer=_prepare_thread, initargs=(placement,))
@@ -75,7 +78,8 @@ class HFBackend:
         watch.begin("devices")
         _prepare_thread(placement)
         share_keys()
-        loaded = loading.load(spec, directory, words, placement, watch)
+        exchange = Exchange.of(feed, self._wire, spec, directory, placement)
+        loaded = loading.load(spec, directory, words, placement, watch, exchange)
         self._model = loaded.model
         attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
@@ -172,7 +176,7 @@ class HFBackend:
             lambda prompt: Chooser(self._model, settings, prompt, sampling.seed),
             room,
             outlet,
-            pictures=tuple(_fingerprint(picture) for picture in self._prompter.kept(messages)),
+            pictures=tuple(fingerprint(picture) for picture in self._prompter.kept(messages)),
             seen_until=end_of_pictures(inputs, self._model.config),
         )
 
@@ -284,11 +288,6 @@ def _seed(seed: int | None) -> None:
         torch.seed()  # else a request after a seeded one would repeat itself as well
     else:
         torch.manual_seed(seed)
-
-
-def _fingerprint(picture: Picture) -> bytes:
-    size = f"{picture.size.width}x{picture.size.height} ".encode()
-    return hashlib.blake2b(size + picture.rgb, digest_size=16).digest()
 
 
 def _warm_up_pictures(spec: ModelSpec, facts: LoadFacts, most: int) -> tuple[Picture, ...]:

@@ -1,8 +1,9 @@
 """Loads a transformers model from a directory, once, where the placement says, and proves it.
 
 Owns the choice of classes (our own for CogVLM and CogAgent, the auto classes for the rest), the dtype on a CPU, and the
-one call of `from_pretrained`, which places every weight where it stays. That call changes globals of torch while it
-runs, so a lock keeps two from meeting in one process. Knows nothing of requests. Bytes are integers.
+one call of `from_pretrained`, which places every weight where it stays, unless another replica has them to copy. That
+call changes globals of torch while it runs, so a lock keeps two from meeting in one process. Knows nothing of requests.
+Bytes are integers.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from demo.backends import memory, outline, processors, quantizing, spreading
 from demo.backends.checkpoint import check_weights
+from demo.backends.feeding import Exchange
 from demo.backends.proving import prove
 from demo.catalog import ModelSpec, read_config
 from demo.errors import BrokenCheckpoint, ConfigError, UnsafeWeights
@@ -37,6 +40,7 @@ from demo.types import Placement
 FULL_PRECISION_BYTES = 4_000_000_000  # up to this size a CPU computes in float32, which it is fastest at
 
 log = logging.getLogger(__name__)
+WHOLE: Mapping[str, Any] = MappingProxyType({"missing_keys": (), "unexpected_keys": ()})  # told of a copied model
 _loading = threading.Lock()  # transformers patches torch.nn.init, tie_weights and the default dtype during a load
 
 
@@ -52,10 +56,18 @@ class Loaded:
         return self.processor.tokenizer
 
 
-def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement, watch: Stopwatch | None = None) -> Loaded:
+def load(
+    spec: ModelSpec,
+    directory: Path,
+    words: Path,
+    placement: Placement,
+    watch: Stopwatch | None = None,
+    exchange: Exchange | None = None,
+) -> Loaded:
     """Load what lies in ``directory`` (tokenizer in ``words``) onto the placement's devices.
 
-    ``watch`` is told of the phases, and left in the last of them.
+    ``watch`` is told of the phases, and left in the last of them. With ``exchange`` the weights may come from another
+    replica, or go to others.
     """
     watch = watch or Stopwatch()
     watch.begin("processor")
@@ -66,12 +78,12 @@ def load(spec: ModelSpec, directory: Path, words: Path, placement: Placement, wa
         ours = classes_of(spec.family)
         tokenizer = None if words == directory else words
         processor = ours.processor.from_pretrained(directory, tokenizer=tokenizer, local_files_only=True)
-        return Loaded(_from_pretrained(ours.model, spec, directory, placement, dtype, watch), processor)
+        return Loaded(_loaded(ours.model, spec, directory, placement, dtype, watch, exchange), processor)
     _check_known(directory, spec)
     cls = _auto_class(directory, spec)
     with _faults_explained(spec):
         processor = processors.load(directory, spec)  # before the weights: it is quick to say what it lacks
-    return Loaded(_from_pretrained(cls, spec, directory, placement, dtype, watch), processor)
+    return Loaded(_loaded(cls, spec, directory, placement, dtype, watch, exchange), processor)
 
 
 def dtype_for(placement: Placement, num_weights: int) -> Any:
@@ -83,31 +95,46 @@ def dtype_for(placement: Placement, num_weights: int) -> Any:
     return "auto"
 
 
-def _from_pretrained(
-    cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any, watch: Stopwatch
+def _loaded(
+    cls: Any,
+    spec: ModelSpec,
+    directory: Path,
+    placement: Placement,
+    dtype: Any,
+    watch: Stopwatch,
+    exchange: Exchange | None,
 ) -> Any:
     _check_offload(placement)
-    # sdpa is transformers' own choice where a model has it; asked for by name, a model without it is refused
-    attention = {} if placement.attn == "sdpa" else {"attn_implementation": placement.attn}
     with _loading, memory.refusals_explained(placement), _faults_explained(spec):
         watch.begin("devices")
         memory.enforce(placement.caps)
-        watch.begin("weights")
-        model, found = cls.from_pretrained(
-            directory,
-            device_map=dict(placement.device_map),
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            trust_remote_code=spec.trust_remote_code and not spec.is_cogvlm,
-            **attention,
-            **_quantization(spec, directory, placement, dtype),
-        )
+        model = None if exchange is None else exchange.take(directory, placement, watch)
+        found = WHOLE
+        if model is None:
+            watch.begin("weights")
+            model, found = _from_pretrained(cls, spec, directory, placement, dtype)
         watch.begin("checks")
         spreading.settle(model, placement.device_map)
         prove(model, found, spec.name, placement, dtype)
+        if exchange is not None:
+            exchange.offer(model)
     return model.eval()
+
+
+def _from_pretrained(cls: Any, spec: ModelSpec, directory: Path, placement: Placement, dtype: Any) -> Any:
+    # sdpa is transformers' own choice where a model has it; asked for by name, a model without it is refused
+    attention = {} if placement.attn == "sdpa" else {"attn_implementation": placement.attn}
+    return cls.from_pretrained(
+        directory,
+        device_map=dict(placement.device_map),
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        trust_remote_code=spec.trust_remote_code and not spec.is_cogvlm,
+        **attention,
+        **_quantization(spec, directory, placement, dtype),
+    )
 
 
 def _check_offload(placement: Placement) -> None:

@@ -6,6 +6,7 @@ Knows nothing of models. Devices go by the plan's names ("cuda:0", "cpu", "mps")
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,13 @@ def enforce(caps: Mapping[str, int]) -> None:
         share = min(1.0, max(0, cap - CONTEXT_BYTES) / total)
         torch.cuda.set_per_process_memory_fraction(share, device)
         log.info("%s: this process may take %s", name, _shown(cap))
+
+
+def release() -> None:
+    """Let whoever comes next have what has become free."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

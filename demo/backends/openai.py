@@ -21,7 +21,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from demo.backends.base import Finish, LoadFacts, Progress
+from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.errors import Busy, ConfigError, ContextTooLong, DemoError, EndpointDown, InvalidInput, ModelNotFound
 from demo.imaging import encode, from_pil, reduced
 from demo.reasoning import Tags
@@ -41,7 +41,7 @@ BROKEN = (OSError, HTTPException, ValueError)  # what a connection or a stream t
 class OpenAIBackend:
     """One server."""
 
-    def load(self, spec: ModelSpec, placement: Placement, progress: Progress) -> LoadFacts:
+    def load(self, spec: ModelSpec, placement: Placement, progress: Progress, _feed: Feed | None = None) -> LoadFacts:
         self._server = Server(next(iter(placement.device_map.values())))
         self._spec = spec
         progress("asking the server for its models", None)

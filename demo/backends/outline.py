@@ -52,15 +52,16 @@ class Part:
         return RANK.get(self.kind, 0 if self.is_early else 2)
 
 
-def build(directory: Path) -> Any:
-    """The model of a directory's ``config.json``, on the meta device."""
+def build(directory: Path, *, dtype: torch.dtype = PLANNED, **attention: str) -> Any:
+    """The model of a directory's ``config.json``, on the meta device; ``attn_implementation`` may be chosen."""
     with torch.device("meta"):
         spec = spec_of_directory(directory)
         if spec.is_cogvlm:
             ours = classes_of(spec.family)
-            return ours.model._from_config(ours.config.from_pretrained(directory, local_files_only=True), dtype=PLANNED)
+            config = ours.config.from_pretrained(directory, local_files_only=True)
+            return ours.model._from_config(config, dtype=dtype, **attention)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        return AutoModelForImageTextToText.from_config(config, dtype=PLANNED)
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype, **attention)
 
 
 def parts_of(model: Any) -> list[Part]:

@@ -9,7 +9,6 @@ answers, n prompts, V vocabulary.
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import threading
@@ -21,6 +20,7 @@ from typing import TypeVar
 
 import torch
 
+from demo.backends import memory
 from demo.backends.choosing import choose_all
 from demo.backends.forwards import Forwards
 from demo.backends.joining import ALONE, Together, alike
@@ -159,7 +159,7 @@ class Rolling:
             running, scores, start = self._read(row, slot=len(self._running))
         except torch.OutOfMemoryError as error:
             row.outlet.finish(error.with_traceback(None))  # as below: the next may be read before anybody hears of it
-            _give_back()
+            memory.release()
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             row.outlet.finish(error)
         else:
@@ -178,7 +178,7 @@ class Rolling:
             with self._lock:
                 self._waiting.extendleft(reversed(rows))
             error.with_traceback(None)  # it holds the frames, and they the tensors
-            _give_back()
+            memory.release()
         else:
             self._join(running, scores)
             self.num_joined += len(rows)
@@ -260,7 +260,7 @@ class Rolling:
     def _give_way(self, error: torch.OutOfMemoryError) -> None:
         """Memory ran out: the youngest answer ends, and the others try again with what it frees."""
         self._leave(self._running[-1], error.with_traceback(None))  # which holds the frames, and they the tensors
-        _give_back()
+        memory.release()
 
     def _fail(self, error: Exception) -> None:
         """What went wrong for all of them at once: none of them can go on, and what the slots hold is not known."""
@@ -282,13 +282,6 @@ class Rolling:
 
     def _num_held(self, slot: int) -> int:
         return len(self._running[slot].tokens if slot < len(self._running) else self._memory.slots[slot].tokens)
-
-
-def _give_back() -> None:
-    """Let whoever reads or steps next have what has become free."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _not_numbers() -> BrokenCheckpoint:

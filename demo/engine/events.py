@@ -35,6 +35,13 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """To a load that waits for another replica's weights: what that one offered, None where it offered nothing."""
+
+    weights: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     pass
 
@@ -48,6 +55,13 @@ class Loading:
 
     stage: str
     fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """How other replicas come by the weights of this one, in the backend's own form; None: not at all."""
+
+    weights: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,6 @@ class Ping:
     fraction: float | None = None
 
 
-Command = Generate | Cancel | Park | Resume | Shutdown
-WorkerEvent = Loading | Ready | Memory | Parked | Resumed | Token | Done | Failed
+Command = Generate | Cancel | Park | Resume | Fed | Shutdown
+WorkerEvent = Loading | Offered | Ready | Memory | Parked | Resumed | Token | Done | Failed
 StreamEvent = Ping | Token | Done

@@ -19,6 +19,7 @@ from demo.catalog import ModelSpec, resolve, resolve_remote
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import Device, cpu_threads, detect
 from demo.engine.events import Ping, StreamEvent
+from demo.engine.handover import Handover, Part
 from demo.engine.planner import Flags, Plan, checked
 from demo.engine.planning import plans_for
 from demo.engine.pool import Pool
@@ -93,10 +94,13 @@ class ModelManager:
         count = 0
         for spec, plan_ in self._plans.items():
             replicas = []
+            handover = Handover()
             for index, chosen in enumerate(plan_.replicas):
                 placement = plan_.placement_of(index, threads=threads["cpu" in chosen.devices])
-                job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns, level)
-                replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=_patience(spec, restart)))
+                part = _part(plan_, index)
+                job = WorkerJob(spec, placement, dict(chosen.devices), plan_.takes_turns, part, level)
+                patience = _patience(spec, restart)
+                replicas.append(ProcessReplica(count, job, stall_s=stall_s, restart=patience, handover=handover))
                 count += 1
             pools[spec] = Pool(replicas)
         return pools
@@ -177,6 +181,14 @@ class ModelManager:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _part(plan_: Plan, index: int) -> Part:
+    """A replica's part in the handing on of weights: of several on cards the first gives, unless they come and go."""
+    are_on_cards = all(device.startswith("cuda") for replica in plan_.replicas for device in replica.devices)
+    if len(plan_.replicas) == 1 or plan_.takes_turns or not are_on_cards:
+        return ""
+    return "takes" if index else "gives"
 
 
 def _patience(spec: ModelSpec, policy: RestartPolicy) -> RestartPolicy:

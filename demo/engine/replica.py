@@ -24,6 +24,7 @@ from demo.engine.events import (
     Generate,
     Loading,
     Memory,
+    Offered,
     Park,
     Parked,
     Ready,
@@ -33,6 +34,7 @@ from demo.engine.events import (
     Token,
     WorkerEvent,
 )
+from demo.engine.handover import Handover, Share
 from demo.engine.process import WorkerProcess
 from demo.engine.restarts import DEFAULT_RESTART, RestartPolicy, Restarts
 from demo.engine.seat import Seat
@@ -63,8 +65,10 @@ class ProcessReplica:
         *,
         stall_s: float = 300.0,
         restart: RestartPolicy = DEFAULT_RESTART,
+        handover: Handover | None = None,
     ) -> None:
         self._job = job
+        self._share = Share(handover or Handover(), job.part)
         self._on_change: Callable[[], None] = lambda: None
         self._stall_s = stall_s
         self._restarts = Restarts(restart)
@@ -186,6 +190,7 @@ class ProcessReplica:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while self._has_come_to_card():
             reason = self._run_worker()
+            self._share.ended()
             self._seat.leave()
             if not self._closing.is_set() and self.failure is None:
                 self._mourn(reason)
@@ -222,6 +227,7 @@ class ProcessReplica:
         except OSError as error:
             return f"it could not be started ({error.strerror})"
         self._set(state="starting", detail="starting the model's process", pid=process.pid)
+        self._share.started(process.send)
         has_stalled = self._watch(process)
         self._process = None
         self._is_loaded = self._is_moving = self._has_begun = False
@@ -289,6 +295,8 @@ class ProcessReplica:
         elif isinstance(event, Loading):
             self._count_load()
             self._set(state="loading", detail=event.stage, fraction=event.fraction)
+        elif isinstance(event, Offered):
+            self._share.offered(event.weights)
         elif isinstance(event, Ready):
             self._restarts.has_loaded()
             self._is_loaded = True

@@ -1,8 +1,8 @@
 """The worker process: loads one model once and answers as many requests at a time as the model can.
 
-Owns the process's main thread (loading, changing places), a thread for each answer at a time, and one that reads
-commands off the pipe. Knows nothing of other replicas. Backends are imported in this process only, late and by name, so
-that the one that serves the page never imports torch. It ends when its parent does, in the middle of a token too.
+Owns the process's main thread (loading, changing places) and a thread for each answer at a time; the pipe's end is in
+`mailbox`. Knows nothing of other replicas. Backends are imported in this process only, late and by name, so that the
+one that serves the page never imports torch. It ends when its parent does, in the middle of a token too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import gc
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -23,7 +22,6 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from demo.engine.events import (
-    Cancel,
     Done,
     Failed,
     Generate,
@@ -35,12 +33,13 @@ from demo.engine.events import (
     Ready,
     Resume,
     Resumed,
-    Shutdown,
     Token,
     WorkerEvent,
 )
 from demo.engine.faults import describe
+from demo.engine.handover import Part
 from demo.engine.libraries import backend_named, let_be_heard
+from demo.engine.mailbox import Inbox, Order, PipeFeed, Sender
 from demo.engine.own_cards import VISIBLE, OwnCards
 from demo.errors import ReplicaDied
 from demo.spans import whole
@@ -49,7 +48,6 @@ from demo.types import DeviceMemory, GenerateRequest, Placement, Usage
 if TYPE_CHECKING:
     from demo.catalog import ModelSpec
 
-Order = Generate | Park | Resume  # what the main thread does, or hands on, one after the other
 MEMORY_S = 1.0  # between two reports of memory while answers come fast
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
@@ -62,6 +60,7 @@ class WorkerJob:
     placement: Placement
     planned: Mapping[str, int] = field(default_factory=dict)  # device -> bytes, everything counted
     takes_turns: bool = False
+    part: Part = ""  # in the handing on of the model's weights
     log_level: int = logging.WARNING  # of what the demo's own modules say in the worker's process
 
 
@@ -80,72 +79,6 @@ def main(connection: Connection, job: WorkerJob, parent: int) -> None:
         host.obey(command)
     host.close()
     os._exit(0)  # frameworks leave threads behind that a normal exit would wait for
-
-
-class Inbox:
-    """The commands of the parent: requests in their order, and what was cancelled meanwhile."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._commands: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._cancelled: dict[str, threading.Event] = {}  # of the requests that have not ended
-        self._stopping = threading.Event()
-        self._is_serving = False
-
-    def start(self) -> None:
-        threading.Thread(target=self._read, name="commands", daemon=True).start()
-
-    def next(self) -> Order | None:
-        """What to do next; None when the process should end."""
-        self._is_serving = True
-        command = self._commands.get()
-        return None if self._stopping.is_set() else command
-
-    def is_cancelled(self, request_id: str) -> bool:
-        return self._stopping.is_set() or self._cancelled[request_id].is_set()
-
-    def forget(self, request_id: str) -> None:
-        self._cancelled.pop(request_id, None)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                command = self._connection.recv()
-            except (EOFError, OSError):
-                os._exit(0)  # the parent is gone; whatever the main thread computes, nobody waits for it
-            if isinstance(command, Generate):
-                self._cancelled[command.request.request_id] = threading.Event()
-                self._commands.put(command)
-            elif isinstance(command, Park | Resume):
-                self._commands.put(command)
-            elif isinstance(command, Cancel):
-                flag = self._cancelled.get(command.request_id)
-                if flag is not None:  # else it has just ended
-                    flag.set()
-            elif isinstance(command, Shutdown):
-                if not self._is_serving:
-                    os._exit(0)  # a load looks at no flag
-                self._stopping.set()
-                self._commands.put(None)
-
-
-class Sender:
-    """The way out, for any thread (downloads report from their own); a parent that is gone ends the process.
-
-    Here, and nowhere else, the process's own names of its cards become the plan's again.
-    """
-
-    def __init__(self, connection: Connection, own: OwnCards) -> None:
-        self._connection = connection
-        self._own = own
-        self._lock = threading.Lock()
-
-    def send(self, event: WorkerEvent) -> None:
-        try:
-            with self._lock:
-                self._connection.send(self._own.event(event))
-        except OSError:
-            os._exit(0)
 
 
 class Host:
@@ -184,7 +117,8 @@ class Host:
         self._backend = backend_named(job.spec.backend)
         imports_s = time.monotonic() - started_s
         self._loads += 1
-        facts = self._backend.load(job.spec, job.placement, lambda stage, fraction: send(Loading(stage, fraction)))
+        feed = PipeFeed(job.part, self._inbox, self._sender) if job.part else None
+        facts = self._backend.load(job.spec, job.placement, lambda stage, of: send(Loading(stage, of)), feed)
         self._answers = ThreadPoolExecutor(facts.slots, "answer")
         seconds_s = time.monotonic() - started_s
         self._tell_memory()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -85,11 +86,11 @@ class Subject:
         self.said, self.logits = ask(backend), logits(backend)
         backend.close()
 
-    def load(self, spread, *, dtype="float32", **how):
+    def load(self, spread, *, dtype="float32", feed=None, **how):
         device_map = spread(self.parts)
         backend = HFBackend()
         how = {"planned": self.planned(device_map, dtype), "offload": MAIN in device_map.values(), **how}
-        backend.facts = backend.load(self.spec, Placement(device_map, dtype=dtype, **how), lambda *_: None)
+        backend.facts = backend.load(self.spec, Placement(device_map, dtype=dtype, **how), lambda *_: None, feed)
         return backend
 
     def planned(self, device_map, dtype="float32"):
@@ -309,4 +310,56 @@ def test_a_model_that_finds_its_card_taken_says_so_and_can_come_back_later(large
     torch.cuda.set_per_process_memory_fraction(1.0, 0)
     backend.resume()
     assert ask(backend) == large.said
+    backend.close()
+
+
+# --- weights from another process
+
+
+class Told:
+    """A feed that remembers what was offered, and gives it to whoever waits."""
+
+    def __init__(self, offered=None):
+        self.offered = offered
+
+    def offer(self, weights):
+        self.offered = weights
+
+    def wait(self):
+        return self.offered
+
+
+def be_fed(connection, spec, device_map, offered):
+    """A process's body: load with what another offers, and tell what the model says."""
+    backend = HFBackend()
+    backend.load(spec, Placement(device_map, dtype="float32"), lambda *_: None, Told(offered))
+    connection.send(
+        (ask(backend), logits(backend).numpy(), backend._model.hf_device_map if len(device_map) > 1 else {})
+    )
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("spread", "others", "visible"),
+    [(single, single, "1"), (other_card, single, "0"), (shard, shard_swapped, "0,1"), (shard, by_turns, "0,1")],
+)
+def test_a_process_that_sees_its_own_cards_alone_is_fed_by_another(tmp_path, monkeypatch, spread, others, visible):
+    giver = Subject(save_cogvlm(tmp_path / "giver"))
+    backend = giver.load(spread, feed=(feed := Told()))
+    assert feed.offered
+    taker = resolve(
+        ModelChoice(str(save_cogvlm(tmp_path / "taker", seed=1)))
+    )  # what its own files say is something else
+    device_map = others(giver.parts)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=be_fed, args=(theirs, taker, device_map, feed.offered))
+    process.start()
+    assert ours.poll(120)
+    said, scores, where = ours.recv()
+    process.join()
+    assert said == giver.said
+    assert abs(scores - giver.logits.numpy()).max() < 1e-4
+    assert len(device_map) == 1 or where == device_map
+    assert ask(backend) == giver.said
     backend.close()

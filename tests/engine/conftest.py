@@ -1,7 +1,7 @@
 """Managers with the fake model in real worker processes, closed at the end of each test."""
 
 import pytest
-from engine_kit import READY_S
+from engine_kit import READY_S, until
 
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.devices import GIB, Device
@@ -24,6 +24,26 @@ def start():
         managers[-1].start()
         if wait:
             assert managers[-1].wait_ready(READY_S)
+        return managers[-1]
+
+    yield build
+    for manager in managers:
+        manager.close()
+
+
+@pytest.fixture
+def start_on_cards(monkeypatch):
+    """Builds and starts a manager: ``start_on_cards("fake?parameters=9", devices=cards(2), placement="replicate")``."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # a worker then finds the plan's numbers there
+    managers = []
+
+    def build(*models, devices, wait=True, stall_s=300.0, **flags):
+        choices = tuple(model if isinstance(model, ModelChoice) else ModelChoice(model) for model in models)
+        config = EngineConfig(models=choices, **flags)
+        managers.append(ModelManager(config, devices=devices, restart=QUICK, stall_s=stall_s))
+        managers[-1].start()
+        if wait:
+            assert until(lambda: all(r.state == "idle" for r in managers[-1].snapshot().replicas))
         return managers[-1]
 
     yield build

@@ -3,10 +3,12 @@
 import time
 from itertools import count
 
+from demo.engine.devices import GIB, Device
 from demo.engine.events import Done, Token
 from demo.types import GenerateRequest, Message, Sampling
 
 READY_S = 60.0
+MAIN_MEMORY = Device("cpu", "CPU", "cpu", 64 * GIB, 32 * GIB)
 _ids = count()
 
 
@@ -36,3 +38,13 @@ def until(condition, *, timeout_s=READY_S):
             return False
         time.sleep(0.01)
     return True
+
+
+def cards(count, *, gib=16):
+    """Pretended cards, all of them free, and main memory; the fake never touches them."""
+    found = (Device(f"cuda:{index}", "pretended card", "cuda", gib * GIB, gib * GIB) for index in range(count))
+    return [*found, MAIN_MEMORY]
+
+
+def replicas_of(manager):
+    return manager.snapshot().replicas

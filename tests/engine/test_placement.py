@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from engine_kit import READY_S, ask, first, text_of, until
+from engine_kit import MAIN_MEMORY, READY_S, ask, cards, first, replicas_of, text_of, until
 
 from demo.catalog import resolve
 from demo.config import EngineConfig, ModelChoice
@@ -26,37 +26,11 @@ from demo.errors import BrokenCheckpoint, DoesNotFit, OutOfMemory
 
 ROOT = Path(__file__).parents[2]
 QUICK = RestartPolicy(first_s=0.05)
-MAIN_MEMORY = Device("cpu", "CPU", "cpu", 64 * GIB, 32 * GIB)
-
-
-def cards(count, *, gib=16):
-    """Pretended cards, all of them free, and main memory; the fake never touches them."""
-    found = (Device(f"cuda:{index}", "pretended card", "cuda", gib * GIB, gib * GIB) for index in range(count))
-    return [*found, MAIN_MEMORY]
 
 
 @pytest.fixture
-def start(monkeypatch):
-    """Builds and starts a manager: ``start("fake?parameters=9", devices=cards(2), placement="replicate")``."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # a worker then finds the plan's numbers there
-    managers = []
-
-    def build(*models, devices, wait=True, stall_s=300.0, **flags):
-        choices = tuple(model if isinstance(model, ModelChoice) else ModelChoice(model) for model in models)
-        config = EngineConfig(models=choices, **flags)
-        managers.append(ModelManager(config, devices=devices, restart=QUICK, stall_s=stall_s))
-        managers[-1].start()
-        if wait:
-            assert until(lambda: all(r.state == "idle" for r in managers[-1].snapshot().replicas))
-        return managers[-1]
-
-    yield build
-    for manager in managers:
-        manager.close()
-
-
-def replicas_of(manager):
-    return manager.snapshot().replicas
+def start(start_on_cards):
+    return start_on_cards
 
 
 def loads(manager):
