@@ -111,6 +111,8 @@ class Exchange:
     def take(self, directory: Path, placement: Placement, watch: Stopwatch) -> Any | None:
         """The model as another replica has it; None where none offered it, or it could not be copied."""
         watch.begin("waiting")
+        for device in memory.devices_of(placement):
+            torch.zeros(1, device=device)  # opens the card meanwhile
         offered = self._feed.wait()
         if offered is None:
             return None
@@ -184,12 +186,15 @@ def take(offered: bytes, directory: Path, placement: Placement, wire: Wire) -> A
 def _fill(model: Any, found: Offer, device_map: Mapping[str, torch.device], wire: Wire) -> None:
     """Give the model's every tensor its numbers; those that are one stay one."""
     own: dict[int, torch.UntypedStorage] = {}
+    theirs: dict[int, torch.UntypedStorage] = {}  # kept to the end: many lie in memory that is mapped once for all
     made: dict[tuple[object, ...], torch.Tensor] = {}
     for piece in found.pieces:
         path, _, leaf = piece.name.rpartition(".")
         module = model.get_submodule(path)
         if piece.store not in own:
-            own[piece.store] = _copied(found.stores[piece.store], _device_of(piece.name, device_map), wire)
+            store, device = found.stores[piece.store], _device_of(piece.name, device_map)
+            theirs[piece.store] = wire.open(store.handle, device) if store.size else torch.UntypedStorage(0)
+            own[piece.store] = _copied(theirs[piece.store], store, device)
         is_parameter = leaf in module._parameters
         holder = module._parameters if is_parameter else module._buffers
         if holder[leaf].shape != piece.shape:
@@ -203,10 +208,9 @@ def _fill(model: Any, found: Offer, device_map: Mapping[str, torch.device], wire
         holder[leaf] = made[place]
 
 
-def _copied(store: Store, device: torch.device, wire: Wire) -> torch.UntypedStorage:
+def _copied(theirs: torch.UntypedStorage, store: Store, device: torch.device) -> torch.UntypedStorage:
     mine = torch.UntypedStorage(store.size, device=device)
-    if store.size:
-        mine.copy_(wire.open(store.handle, device))
+    mine.copy_(theirs)
     if (total := _total(mine)) != store.total:
         raise RuntimeError(f"a copy of {store.size} bytes adds up to {total}, not {store.total}")
     return mine
