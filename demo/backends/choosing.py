@@ -60,16 +60,22 @@ class Chooser:
         if self._random is None:
             chosen = scores.argmax(dim=-1)
         else:
-            chosen = torch.multinomial(scores.softmax(dim=-1), 1, generator=self._random).squeeze(1)
+            # what is not a number would be a fault that no card's process survives; its answer is ended elsewhere
+            chosen = torch.multinomial(scores.nan_to_num().softmax(dim=-1), 1, generator=self._random).squeeze(1)
         if self._processors:
             self._tokens = torch.cat((self._tokens, chosen[:, None]), dim=1)
         return chosen
 
 
-def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> torch.Tensor:
-    """The answers' next tokens, (B, V) -> (B,)."""
+def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> tuple[torch.Tensor, dict[int, Exception]]:
+    """The answers' next tokens, (B, V) -> (B,), and what went wrong in the choosing of one; it is no other's fault."""
     chosen = scores.argmax(dim=-1)
+    failed: dict[int, Exception] = {}
     for row, chooser in enumerate(choosers):
-        if not chooser.is_plain:
+        if chooser.is_plain:
+            continue
+        try:
             chosen[row] = chooser.choose(scores[row : row + 1])[0]
-    return chosen
+        except Exception as error:  # noqa: BLE001 - it is raised where that answer is waited for
+            failed[row] = error
+    return chosen, failed

@@ -239,12 +239,12 @@ class Rolling:
 
     def _take(self, running: Sequence[Running], scores: torch.Tensor) -> None:
         """Choose the next token of each; who has all it may have leaves."""
-        chosen = choose_all([one.chooser for one in running], scores)
+        chosen, failed = choose_all([one.chooser for one in running], scores)
         sound = scores.amax(dim=-1).isfinite()  # NaN is the largest of any; a vocabulary may be padded with -inf
         numbers: list[list[int]] = torch.stack((chosen, sound)).tolist()
-        for one, token, is_sound in zip(list(running), *numbers):
-            if not is_sound:
-                self._leave(one, _not_numbers())
+        for row, (one, token, is_sound) in enumerate(zip(list(running), *numbers)):
+            if not is_sound or row in failed:
+                self._leave(one, failed[row] if is_sound else _not_numbers())
                 continue
             one.next_token = token
             one.row.outlet.add(token)

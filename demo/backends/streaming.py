@@ -22,6 +22,7 @@ from demo.types import Sampling, StopReason
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 MAX_HELD_TOKENS = 8  # the bytes of one character never come in more tokens; beyond, the bytes are no character
+LEAST_TEMPERATURE = 0.01  # below, the likeliest token is taken: scores over less run out of numbers
 # Special tokens that are an answer's own syntax for places, in the families that have any
 BOX_SYNTAX = re.compile(
     r"<\W*/?(loc|patch_index|box|quad|point|object|ref|det|phrase|obj|poly|delimiter)", re.IGNORECASE
@@ -207,12 +208,12 @@ def settings_for(sampling: Sampling, neutral: GenerationConfig, *, max_new_token
     """What `generate()` is told for one request."""
     config = copy.copy(neutral)
     config.max_new_tokens = max_new_tokens
-    config.do_sample = sampling.temperature > 0
+    config.do_sample = sampling.temperature >= LEAST_TEMPERATURE
     config.num_beams = 1
     if sampling.repetition_penalty != 1.0:
-        config.repetition_penalty = sampling.repetition_penalty
+        config.repetition_penalty = float(sampling.repetition_penalty)  # transformers refuses 2 where it takes 2.0
     if config.do_sample:
-        config.temperature = sampling.temperature
-        config.top_p = sampling.top_p
+        config.temperature = float(sampling.temperature)
+        config.top_p = float(sampling.top_p)
         config.top_k = sampling.top_k
     return config

@@ -47,7 +47,8 @@ def test_a_batch_chooses_for_each_as_it_would_alone(model):
     together, alone = ([chooser(model, **setting) for setting in settings] for _ in range(2))
     for step in range(6):
         drawn = scores(step, rows=len(settings))
-        chosen = choose_all(together, drawn)
+        chosen, failed = choose_all(together, drawn)
+        assert not failed
         assert chosen.tolist() == [one.choose(drawn[row : row + 1]).item() for row, one in enumerate(alone)]
 
 
@@ -81,3 +82,36 @@ def test_tokens_that_a_model_must_not_say_are_not_chosen(model):
     level[0, 4], level[0, 7] = 9.0, 1.0
     assert not quiet.is_plain
     assert quiet.choose(level).item() == 7
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_are_not_numbers_are_no_fault_of_the_process(model, spoilt):
+    """On a card it could not go on after one."""
+    drawn = scores(1)
+    drawn[0, 3] = spoilt
+    assert 0 <= chooser(model, temperature=0.7).choose(drawn).item() < WORDS
+    assert 0 <= chooser(model, temperature=0.7).choose(torch.full_like(drawn, spoilt)).item() < WORDS
+
+
+def test_one_that_cannot_choose_stands_in_no_other_ones_way(model):
+    class Broken:
+        is_plain = False
+
+        def choose(self, scores):
+            raise ValueError("no token")
+
+    drawn = scores(2, rows=3)
+    chosen, failed = choose_all([chooser(model), Broken(), chooser(model)], drawn)
+    assert chosen.tolist()[::2] == drawn.argmax(dim=-1).tolist()[::2]
+    assert {row: str(error) for row, error in failed.items()} == {1: "no token"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": 5e-324}, {"temperature": 1e-40}, {"temperature": 2, "top_p": 1}, {"repetition_penalty": 2}],
+)
+def test_settings_that_transformers_would_refuse_or_fail_at_are_taken_as_they_are_meant(model, settings):
+    mine = chooser(model, **settings, seed=4)
+    for step in range(4):
+        assert 0 <= mine.choose(scores(step)).item() < WORDS
+    assert settings.get("temperature", 1) > 1 or settings.get("repetition_penalty") or mine.is_plain

@@ -333,8 +333,9 @@ def test_what_fails_for_all_is_told_to_all_and_the_next_is_served(backend):
     assert answered(backend, asked("3?"))[0] == alone(backend, asked("3?"))
 
 
-def test_scores_that_are_not_numbers_end_their_answer_and_no_other(backend):
-    requests = [asked("1?", max_new_tokens=12), asked("2?", max_new_tokens=12)]
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_scores_that_are_not_numbers_end_their_answer_and_no_other(backend, temperature):
+    requests = [asked(words, max_new_tokens=12, temperature=temperature, seed=3) for words in ("1?", "2?")]
 
     def spoil(_module, _inputs, logits):
         if logits.shape[0] == 2:
@@ -349,6 +350,27 @@ def test_scores_that_are_not_numbers_end_their_answer_and_no_other(backend):
     assert len(spoilt) == 1
     assert "not numbers" in str(spoilt[0])
     assert [each for each in found if each == alone(backend, requests[found.index(each)])]
+
+
+def test_who_cannot_choose_ends_its_answer_and_no_other(backend):
+    class Broken:
+        is_plain = False
+
+        def choose(self, scores):
+            raise ValueError("no token")
+
+    row = backend._row
+    backend._row = lambda *args: (
+        replace(made, make_chooser=lambda _: Broken()) if (made := row(*args)).room == 9 else made
+    )
+    requests = [asked("1?", max_new_tokens=12), asked("2?", max_new_tokens=9)]
+    try:
+        with Gate(backend) as gate:
+            found = together(backend, requests, gate)
+    finally:
+        del backend._row
+    assert found[0] == alone(backend, requests[0])
+    assert str(found[1]) == "no token"
 
 
 def test_an_outlet_whose_answer_failed_tells_it_after_its_text(backend):
