@@ -6,7 +6,6 @@ x0, y0, x1, y1 with the origin at the top left, bytes and counts are integers, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -129,8 +128,10 @@ class Sampling:
 
 
 def _check(name: str, value: float, *, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InvalidInput(f"{name} is out of range", value=value, remedy=f"Choose a number from {low} to {high}.")
+    if not low <= value <= high:  # nor is what is no number
+        raise InvalidInput(
+            f"{name} is out of range", value=str(value)[:80], remedy=f"Choose a number from {low} to {high}."
+        )
 
 
 @dataclass(frozen=True, slots=True)

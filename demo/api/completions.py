@@ -76,8 +76,8 @@ class Completion:
     def _grown(self, told: Reasoned) -> bytes:
         before, self.sent = self.sent, told
         more = {
-            "reasoning_content": told.thought[len(before.thought) :],
-            "content": told.answer[len(before.answer) :],
+            "reasoning_content": _more(before.thought, told.thought),
+            "content": _more(before.answer, told.answer),
         }
         return b"".join(self._chunk({name: text}) for name, text in more.items() if text)
 
@@ -88,6 +88,11 @@ class Completion:
     def _head(self, kind: str) -> dict[str, Any]:
         number = f"chatcmpl-{self.call.request.request_id}"
         return {"id": number, "object": kind, "created": self.created, "model": self.call.model}
+
+
+def _more(before: str, now: str) -> str:
+    """What has come; all of it where what was said before turns out to have been something else."""
+    return now[len(before) :] if now.startswith(before) else now
 
 
 def event_of(value: dict[str, Any]) -> bytes:

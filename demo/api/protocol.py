@@ -18,6 +18,7 @@ from typing import Any
 
 from demo.catalog import ModelSpec
 from demo.errors import InvalidInput, ModelNotFound
+from demo.history import recent
 from demo.imaging import open_picture
 from demo.types import GenerateRequest, Message, Picture, Role, Sampling, Speaker
 
@@ -25,6 +26,7 @@ MAX_MESSAGES = 200
 MAX_CHARS = 1_000_000  # of all texts; what the model itself can take is the engine's to say
 SPEAKERS: Mapping[str, Speaker] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII | re.IGNORECASE)
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how a character beyond the first plane is written, or a half of one
 # What a client would miss if it were passed over, and the values that ask for nothing
 UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "n": (None, 1),
@@ -58,9 +60,10 @@ def read_call(body: bytes, specs: Mapping[Role, ModelSpec]) -> Call:
         if fields.get(name) not in nothing:
             raise _wrong(name, "is not supported here", fields[name])
     role, spec = _served(fields.get("model"), specs)
+    messages = recent(_messages(fields.get("messages"), spec), spec.max_turns)
     options = fields.get("stream_options") or {}
     return Call(
-        GenerateRequest(uuid.uuid4().hex, role, _messages(fields.get("messages"), spec), _sampling(fields)),
+        GenerateRequest(uuid.uuid4().hex, role, messages, _sampling(fields)),
         spec.name,
         streams=_flag(fields, "stream"),
         wants_usage=isinstance(options, dict) and _flag(options, "include_usage"),
@@ -69,12 +72,22 @@ def read_call(body: bytes, specs: Mapping[Role, ModelSpec]) -> Call:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(body)
+        text = body.decode("utf-8-sig")
+        fields = json.loads(text)
     except (ValueError, RecursionError):  # UnicodeDecodeError is one
         raise InvalidInput("The request is not JSON", remedy="Send one JSON object.") from None
+    if HALF.search(text):
+        _refuse_halves(fields)
     if not isinstance(fields, dict):
         raise InvalidInput("The request is no JSON object", remedy='Send {"messages": […]}.')
     return fields
+
+
+def _refuse_halves(fields: object) -> None:
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("The request holds half a character (a lone surrogate)", remedy="Send it whole.") from None
 
 
 def _served(name: object, specs: Mapping[Role, ModelSpec]) -> tuple[Role, ModelSpec]:
@@ -108,7 +121,7 @@ def _messages(given: object, spec: ModelSpec) -> tuple[Message, ...]:
 
 
 def _message(item: object, where: str) -> Message:
-    if not isinstance(item, dict) or item.get("role") not in SPEAKERS:
+    if not isinstance(item, dict) or not isinstance(item.get("role"), str) or item["role"] not in SPEAKERS:
         raise _wrong(f"{where}.role", f"has to be one of {', '.join(SPEAKERS)}")
     speaker, content = SPEAKERS[item["role"]], item.get("content")
     if isinstance(content, str):

@@ -42,6 +42,11 @@ class Handover:
             weights = self._weights
         send(Fed(weights))
 
+    def forget(self, send: Send) -> None:
+        """Nobody listens there any more."""
+        with self._lock:
+            self._waiting = [one for one in self._waiting if one != send]
+
 
 class Share:
     """One replica's part in a handover, for the process that runs now and those after it."""
@@ -49,10 +54,12 @@ class Share:
     def __init__(self, handover: Handover, part: Part) -> None:
         self._handover = handover
         self._part = part
+        self._send: Send | None = None
 
     def started(self, send: Send) -> None:
         """A process runs; ``send`` reaches it, and nobody once it has ended."""
         if self._part == "takes":
+            self._send = send
             self._handover.wait(send)
 
     def offered(self, weights: bytes | None) -> None:
@@ -63,3 +70,5 @@ class Share:
         """What the process offered went with it, and it will offer nothing more."""
         if self._part == "gives":
             self._handover.settle(None)
+        elif self._send is not None:
+            self._handover.forget(self._send)

@@ -185,7 +185,8 @@ class ModelManager:
 
 def _part(plan_: Plan, index: int) -> Part:
     """A replica's part in the handing on of weights: of several on cards the first gives, unless they come and go."""
-    are_on_cards = all(device.startswith("cuda") for replica in plan_.replicas for device in replica.devices)
+    devices = {device for replica in plan_.replicas for device in replica.devices}
+    are_on_cards = bool(devices) and all(device.startswith("cuda") for device in devices)
     if len(plan_.replicas) == 1 or plan_.takes_turns or not are_on_cards:
         return ""
     return "takes" if index else "gives"

@@ -76,7 +76,7 @@ def assess_together(
     site = site_of(devices, flags)
     sized = [model for model in models if not isinstance(model, str)]
     decided = _decide(sized, devices, site, flags) if sized else ()
-    if all(plan_.fits for plan_ in decided):
+    if decided and all(plan_.fits for plan_ in decided):
         decided = _with_more(sized, decided, site, flags)
     left = site.without(replica.devices for plan_ in decided for replica in plan_.replicas)
     known = iter(decided)

@@ -37,6 +37,7 @@ class Restarts:
         self._policy = policy
         self._deaths = 0  # since the last answer that ended well
         self._failed_loads = 0  # since the last that succeeded
+        self._is_loaded = False  # the process that runs
         self._failure: DemoError | None = None
 
     @property
@@ -54,13 +55,15 @@ class Restarts:
 
     def has_loaded(self) -> None:
         self._failed_loads = 0
+        self._is_loaded = True
 
     def has_answered(self) -> None:
         self._deaths = 0
 
     def has_died(self, reason: str) -> None:
         self._deaths += 1
-        self._failed_loads += 1
+        self._failed_loads += not self._is_loaded
+        self._is_loaded = False
         if self._failed_loads >= self._policy.max_failed_loads:
             self._failure = ReplicaDied(
                 f"The model could not be loaded {self._failed_loads} times in a row, so it is not tried again",

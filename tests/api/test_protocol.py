@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -168,3 +169,36 @@ class Anything:
 
     def __exit__(self, kind, error, trace):
         return kind is not None and issubclass(kind, DemoError)
+
+
+def test_a_model_of_single_questions_is_shown_the_last_with_the_picture_of_the_first():
+    spec = resolve(ModelChoice("fake?max_pictures=1"))
+    single = replace(spec, max_turns=1)
+    asked = [
+        {"role": "user", "content": [image(data_url()), {"type": "text", "text": "What is it?"}]},
+        {"role": "assistant", "content": "A dog."},
+        {"role": "user", "content": "Which colour?"},
+    ]
+    (message,) = read_call(json.dumps({"messages": asked}).encode(), {"chat": single}).request.messages
+    assert (message.text, len(message.pictures)) == ("Which colour?", 1)
+    assert len(read_call(json.dumps({"messages": asked}).encode(), {"chat": spec}).request.messages) == 3
+
+
+@pytest.mark.parametrize("field", ["temperature", "max_tokens", "seed", "top_p", "repetition_penalty"])
+def test_a_number_that_is_too_large_for_any_machine_is_out_of_range(field):
+    with pytest.raises(InvalidInput, match="out of range") as refused:
+        read(messages=HELLO, **{field: 10**400})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("role", [["user"], {"user": 1}, None, 3])
+def test_a_speaker_is_a_word(role):
+    with pytest.raises(InvalidInput, match=r"messages\[0\].role has to be one of"):
+        read(messages=[{"role": role, "content": "Hello"}])
+
+
+@pytest.mark.parametrize("fields", [{"model": "\ud800"}, {"messages": [{"role": "user", "content": "a\udfff"}]}])
+def test_half_a_character_is_refused_and_a_whole_one_is_not(fields):
+    with pytest.raises(InvalidInput, match="half a character"):
+        read(**{"messages": HELLO, **fields})
+    assert read(messages=[{"role": "user", "content": "\U0001f436"}]).request.messages[0].text == "\U0001f436"

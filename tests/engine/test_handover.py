@@ -67,6 +67,15 @@ def test_the_end_of_one_that_takes_changes_nothing_and_it_cannot_offer(shares):
     assert line.sent == [Fed(b"weights")]
 
 
+def test_a_process_that_ended_while_it_waited_is_told_nothing(shares):
+    giver, taker, _ = shares
+    taker.started(gone := Line())
+    taker.ended()
+    taker.started(there := Line())
+    giver.offered(b"weights")
+    assert (gone.sent, there.sent) == ([], [Fed(b"weights")])
+
+
 def test_without_a_part_nobody_waits():
     share = Share(Handover(), "")
     share.started(line := Line())

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from planner_kit import ON_CARD, ON_CPU, card, cpu, model, parted, with_gaps
+from planner_kit import ON_CARD, ON_CPU, UNIT, card, cpu, model, parted, with_gaps
 
 from demo.config import EngineConfig
 from demo.engine.devices import GIB
 from demo.engine.footprint import ModelFootprint
-from demo.engine.planner import Flags, assess, gib, needs_outline, plan
+from demo.engine.planner import Flags, assess, assess_together, gib, needs_outline, plan
 from demo.errors import ConfigError, DoesNotFit
 
 EIGHT = parted(*[GIB] * 8)  # 8 GiB in layers of one
@@ -515,3 +515,19 @@ def test_a_chain_of_ties_ends_on_one_card():
     )
     (replica,) = plan(footprint, [card(0, 2 * GIB), card(1, 2 * GIB)], Flags("shard")).replicas
     assert replica.device_map["layers.2"] == replica.device_map["layers.0"] != replica.device_map["layers.1"]
+
+
+def test_weights_that_may_wait_in_main_memory_are_not_suggested_to_be_quantized():
+    """The two exclude each other."""
+    footprint = parted(*[4 * UNIT] * 4, first=UNIT, head=UNIT, linear=2 * UNIT)
+    refused = assess(footprint, [card(0, 10 * UNIT), cpu(0)], Flags("single", offload=True))
+    assert refused.fits is False
+    assert not any("quantize" in suggestion.flags for suggestion in refused.suggestions)
+    cards_alone = assess(footprint, [card(0, 10 * UNIT), cpu(0)], Flags("single"))
+    assert any("quantize" in suggestion.flags for suggestion in cards_alone.suggestions)
+
+
+@pytest.mark.parametrize("devices", [[card(0, 24 * GIB), cpu(GIB)], [cpu(GIB)]], ids=["a card", "no card"])
+def test_models_that_cannot_be_measured_yet_are_placed_unmeasured_whatever_there_is(devices):
+    found = assess_together(["some/model", "another/model"], devices, Flags(graphs=None, slots=None))
+    assert [(each.model, each.fits) for each in found] == [("some/model", None), ("another/model", None)]
