@@ -12,12 +12,14 @@ import queue
 import signal
 import threading
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 from demo.engine import worker
 from demo.engine.events import Command, WorkerEvent
 from demo.engine.worker import WorkerJob
 
 REAP_S = 1.0  # for a process whose pipe has ended to end as well
+SHARED_MEMORY = Path("/dev/shm")  # where Linux has it
 TERMINATE_S = 0.5  # for a process that was told to end, before it is told louder
 
 
@@ -65,6 +67,7 @@ class WorkerProcess:
         if self._process.is_alive():
             self._process.kill()
         self._process.join()
+        _sweep(self.pid)
         code = self._process.exitcode
         self._process.close()
         self._outbox.close()
@@ -97,6 +100,13 @@ class _Outbox:
         with contextlib.suppress(OSError):  # the worker is gone; whoever listens knows
             while (command := self._commands.get()) is not None:
                 self._connection.send(command)
+
+
+def _sweep(pid: int) -> None:
+    """Remove what torch shares with other processes by name, and unlinks only where a process ends by itself."""
+    for left in SHARED_MEMORY.glob(f"torch_{pid}_*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -9,6 +9,7 @@ from engine_kit import READY_S, ask, until
 
 from demo.catalog import resolve
 from demo.config import ModelChoice
+from demo.engine.process import SHARED_MEMORY
 from demo.engine.replica import ProcessReplica, RestartPolicy
 from demo.engine.worker import WorkerJob
 from demo.errors import InvalidInput, ReplicaDied
@@ -87,3 +88,21 @@ def test_the_slot_is_freed_once_whatever_ends_the_answer(start):
     replica.request_close()
     assert replica.join(READY_S)
     assert ends == ["end"]
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="where shared memory has no names")
+def test_what_a_process_shared_by_name_goes_with_it(start):
+    replica = start("fake?die_at=0", restart=RestartPolicy(first_s=30.0))
+    assert until(lambda: replica.is_ready)
+    pid = replica.snapshot().pid
+    left, others = (SHARED_MEMORY / f"torch_{number}_1_0" for number in (pid, f"{pid}0"))
+    try:
+        left.write_bytes(b"counters")
+        others.write_bytes(b"counters")
+        with pytest.raises(ReplicaDied):
+            list(replica.open(ask(), on_end=lambda: None))
+        assert until(lambda: not left.exists())
+        assert others.exists()
+    finally:
+        left.unlink(missing_ok=True)
+        others.unlink(missing_ok=True)
