@@ -83,10 +83,10 @@ def _changes(devices: Sequence[Device], flags: Flags, refused: Sequence[Plan]) -
     if any(plan.dtype == "float32" for plan in refused):
         yield Change("--dtype bfloat16", {"dtype": "bfloat16"})
     if is_on_cards and flags.quantization == "none" and not flags.offload:  # the two exclude each other
-        yield Change("--quantize int8", {"quantization": "int8"})
+        yield Change("--quantize int8", {"quantization": "int8", "offload": False})
     yield from _shorter(max(plan.context for plan in refused))
     if is_on_cards and flags.quantization != "int4" and not flags.offload:
-        yield Change("--quantize int4", {"quantization": "int4"})
+        yield Change("--quantize int4", {"quantization": "int4", "offload": False})
     if is_on_cards and len(refused) > 1 and not flags.swap:
         yield Change("--swap", {"swap": True})
     if is_on_cards and flags.placement in MAY_SPILL and not flags.offload and flags.quantization == "none":
