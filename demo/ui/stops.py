@@ -91,7 +91,7 @@ class Stops:
             left = "idle"
         finally:
             with self.lock:
-                if run.is_current:
+                if run.may_begin and run.is_current:  # one that may not begin is in the way of the one that works
                     self.phase = left
                 if left == "idle" and run.number in self.owed:
                     self.owed.remove(run.number)

@@ -208,3 +208,15 @@ def test_however_late_the_reports_come_a_run_is_called_refused_when_it_was(steps
             while reports:
                 tell()
     assert stops.owed == list(reports)
+
+
+def test_a_second_event_of_the_same_question_does_not_end_the_run_that_works():
+    """As a double click on Send makes one."""
+    stops = Stops()
+    stops.asked()
+    with stops.run() as working:
+        with stops.run() as second:
+            assert not second.may_begin
+        assert working.is_current
+        assert stops.is_open
+    assert not stops.is_open
