@@ -15,6 +15,7 @@ from training.colours import LUMINANCE_WEIGHTS
 from training.columns import Columns
 from training.layers import LAYER
 from training.pyramid import Pyramid, read, read_level
+from training.waves import bent
 
 Planes = tuple[Tensor, Tensor, Tensor]  # red, green, blue, each (B, H, W)
 
@@ -148,7 +149,7 @@ def draw_patch(planes: Planes, textures: Pyramid, p: Tensor, u: Tensor, v: Tenso
 
 def draw_layer(planes: Planes, sprites: Pyramid, p: Tensor, u: Tensor, v: Tensor) -> Planes:
     """One thing per picture over what is there, its halo first. `p` (B, LAYER.width)."""
-    x, y = mapped(p[:, LAYER["inverse"]], u, v)
+    x, y = bent(*mapped(p[:, LAYER["inverse"]], u, v), p[:, LAYER["wave"]])
     present = plane(p[:, LAYER["present"]])
     planes = _with_halo(planes, sprites, p, x, y, present)
     lod, sharpen = plane(p[:, LAYER["lod"]]), plane(p[:, LAYER["sharpen"]])

@@ -19,14 +19,16 @@ from training.sprites import SIDE
 FloatArray = npt.NDArray[np.float32]
 
 # `inverse` maps a place in the picture to a place in the sprite's square, both 0..1, (2, 3) row by row.
+# `wave` bends the drawing inside that square (`waves`).
 # `lod` is the pyramid level for a picture one pixel large. `halo` is a shadow or outline drawn under the thing.
 LAYER = Columns(
-    present=1, sprite=1, inverse=6, lod=1, sharpen=1, matrix=12, levels=1, gamma=1,
+    present=1, sprite=1, inverse=6, wave=6, lod=1, sharpen=1, matrix=12, levels=1, gamma=1,
     painted=1, hue=3, saturation=1, light_gain=1, light_bias=1, light_low=1, light_high=1,
     halo=1, halo_offset=2, halo_lod=1, halo_gain=1, halo_bias=1, halo_light=1,
 )  # fmt: skip
 
 COARSEST = math.log2(224) + 2.2  # level past which blur leaves too few texels of a thing to know it by
+OTHER_HUES = 0.12  # of the things that are nowhere said to have a colour
 _HUE_TURN = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / math.sqrt(3)
 _PAINT_TABLE = np.array([(*p.hue, *p.saturation, *p.mean, *p.limits) for p in PAINTS.values()], np.float32)
 
@@ -94,10 +96,15 @@ def _fill_paint(
 
 
 def _fill_matrix(rng: np.random.Generator, rows: FloatArray, has_colour: npt.NDArray[np.bool_]) -> None:
-    """Hue, saturation, brightness and each channel's contrast; gentle for things whose colour can be asked for."""
+    """Hue, saturation, brightness and each channel's contrast; gentle for things whose colour can be asked for.
+
+    Of the others some have hues of another hand altogether.
+    """
     num = len(rows)
     normal, uniform = rng.standard_normal(num), rng.random((num, 3))
     angle = np.radians(np.where(has_colour, 8, 18) * np.clip(normal, -2, 2))
+    other = (rng.random(num) < OTHER_HUES) & ~has_colour & (rows[:, LAYER["painted"]] == 0)
+    angle = np.where(other, rng.uniform(-np.pi, np.pi, num), angle)
     saturation = np.where(has_colour, 0.7 + 0.6 * uniform[:, 0], 0.45 + 1.05 * uniform[:, 0])
     fade = (rng.random(num) < 0.05) & ~has_colour
     saturation = np.where(fade, 0.3, saturation)

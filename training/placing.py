@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.bank import Bank
+from training.waves import bent_outline
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -19,11 +20,14 @@ SMALLEST = 0.13  # longest side that is still easy to recognise in 224 pixels
 
 
 def place(
-    rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], aspect: float
+    rng: np.random.Generator, bank: Bank, sprites: npt.NDArray[np.int64], aspect: float, waves: FloatArray
 ) -> tuple[FloatArray, list[tuple[float, float, float, float]], list[int]]:
-    """(kept, 2, 3) sprite square -1..1 -> picture, boxes, and which sprites found room, in drawing order."""
+    """(kept, 2, 3) sprite square -1..1 -> picture, boxes, and which sprites found room, in drawing order.
+
+    `waves` (K, 6) bend the drawings.
+    """
     turn = _sample_turns(rng, bank, sprites, aspect)  # (K, 2, 2)
-    hull = np.matmul(bank.hull[sprites], turn.transpose(0, 2, 1))  # (K, 48, 2)
+    hull = np.matmul(bent_outline(bank.hull[sprites], waves), turn.transpose(0, 2, 1))  # (K, 48, 2)
     low, high = hull.min(1), hull.max(1)
     scale = _sample_sizes(rng, high - low)
     spots = _find_room(rng, (high - low) * scale[:, None])

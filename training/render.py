@@ -23,6 +23,7 @@ from training.layers import LAYER
 from training.picture import degrade
 from training.pyramid import Pyramid, read
 from training.tiles import NUM_TILES, TEXTURE_SIDE, make_tiles
+from training.waves import bent
 
 PATCH_PX = 14
 HALO_REACH = 0.25  # of the sprite's square: how far a shadow or outline may reach beyond it
@@ -124,7 +125,8 @@ class Renderer:
         num = self.size // PATCH_PX
         middles = (torch.arange(num, device=self.device) + 0.5) * PATCH_PX / self.size
         each = layers.flatten(0, 1)  # (B * K, LAYER.width)
-        x, y = mapped(each[:, LAYER["inverse"]], middles[None, None, :], middles[None, :, None])
+        seen = mapped(each[:, LAYER["inverse"]], middles[None, None, :], middles[None, :, None])
+        x, y = bent(*seen, each[:, LAYER["wave"]])
         lod = plane(each[:, LAYER["lod"]]) + 1.6
         alpha = read(self._sprites, plane(each[:, LAYER["sprite"]]), lod, x, y, mirror=False)[3]
         covers = (alpha > 127.5) & (plane(each[:, LAYER["present"]]) > 0)

@@ -19,6 +19,7 @@ from training.bank import Bank
 from training.colours import COLOURS, PAINTS, from_hsl
 from training.layers import LAYER, fill_colours, fill_geometry
 from training.placing import place
+from training.waves import sample_waves
 
 __all__ = ["COLOURS", "LAYER", "MAX_THINGS", "Scene", "SceneConfig", "Thing", "sample_scene"]
 
@@ -77,10 +78,12 @@ def sample_scene(rng: np.random.Generator, bank: Bank, config: SceneConfig) -> t
     layers = np.zeros((MAX_THINGS, LAYER.width), np.float32)
     boxes: list[tuple[float, float, float, float]] = []
     if len(sprites):
-        forward, boxes, keep = place(rng, bank, sprites, aspect)
+        waves = sample_waves(rng, len(sprites)) if config.augment else np.zeros((len(sprites), 6), np.float32)
+        forward, boxes, keep = place(rng, bank, sprites, aspect, waves)
         sprites, colours = sprites[keep], colours[keep]
         rows = layers[: len(sprites)]
         fill_geometry(rows, forward, sprites)
+        rows[:, LAYER["wave"]] = waves[keep]
         fill_colours(rng, rows, bank, sprites, colours, augment=config.augment)
     things = tuple(
         Thing(int(bank.noun[s]), int(bank.style[s]), int(c), b) for s, c, b in zip(sprites, colours, boxes, strict=True)

@@ -136,7 +136,7 @@ def test_without_augmentation_drawings_and_picture_are_left_as_they_are(bank):
         scene, layers, background = sample_scene(rng, bank, config)
         rows = layers[: len(scene.things)]
         assert np.allclose(rows[:, LAYER["matrix"]], np.eye(3, 4).ravel())
-        for name in ("levels", "halo", "sharpen"):
+        for name in ("levels", "halo", "sharpen", "wave"):
             assert not rows[:, LAYER[name]].any()
         for name in ("noise", "blur", "jpeg", "vignette"):
             assert background[BACKGROUND[name]] == 0
