@@ -1,7 +1,8 @@
 """Trains the bundled model from scratch: ``python -m training.train``.
 
-Owns the recipe and the loop. Everything random follows from the seed; the schedule counts steps, not seconds. Writes
-a directory that the demo loads like any other model, and a log of the run beside it.
+Owns the recipe, the loop, and going on from a model that was trained before. Everything random follows from the seed;
+the schedule counts steps, not seconds. Writes a directory that the demo loads like any other model, and a log of the
+run beside it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _CLIP = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run is made of. The defaults are the run that made the bundled model."""
+    """What a run is made of. The defaults are a whole run; the bundled model's own are in training/README.md."""
 
     steps: int = 8_449
     batch: int = 512
@@ -50,6 +51,8 @@ class Recipe:
     corpus: int = 3_000  # scenes whose conversations the tokenizer learns from
     muon_lr: float = 0.01
     adam_lr: float = 1.5e-3
+    rate: float = 1.0  # share of both rates; less where a run goes on from a trained model
+    dense: float = 1.0  # weight of the dense loss; its head is new in every run
     warm_steps: int = 200
     seed: int = 1
     workers: int = 14
@@ -151,14 +154,14 @@ class Trainer:
 
     def step(self, batch: Batch, number: int, steps: int) -> tuple[Tensor, Tensor]:
         """One update; -> this process's text loss and dense loss."""
-        factor = optim.schedule(number, steps, warm_steps=self.recipe.warm_steps)
+        factor = self.recipe.rate * optim.schedule(number, steps, warm_steps=self.recipe.warm_steps)
         groups = [group for each in self.optimizers for group in each.param_groups]
         for group, rate in zip(groups, self.rates):
             group["lr"] = rate * factor
         hidden, labels, dense = self.read(batch, number * self.team.size + self.team.rank)
         with self._autocast():
             text = self.text_loss(self.model.lm_head.weight, hidden, labels)
-        (text + dense).backward()
+        (text + self.recipe.dense * dense).backward()
         self.team.average_gradients(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         for each in self.optimizers:
@@ -191,13 +194,33 @@ def _is_coordinate(ids: Tensor) -> Tensor:
     return (ids >= FIRST_COORDINATE) & (ids < FIRST_COORDINATE + len(COORDINATES))
 
 
-def run(recipe: Recipe, bank: Bank, pictures: Photos, out: Path, *, minutes: float | None = None) -> Path:
-    """Train and save; returns the model's directory. ``minutes``: as many steps as fit instead."""
+def run(
+    recipe: Recipe,
+    bank: Bank,
+    pictures: Photos,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    start: Path | None = None,
+) -> Path:
+    """Train and save; returns the model's directory.
+
+    ``minutes``: as many steps as fit instead. ``start``: the directory of a trained model to go on from, whose tokens
+    stay what they are.
+    """
     team = Team.join()
     out.mkdir(parents=True, exist_ok=True)
     every = sets.training(bank, pictures)
-    words = tokenizer.build(corpus(bank, every, scenes=recipe.corpus, seed=recipe.seed + 100), merges=recipe.merges)
+    words = (
+        tokenizer.load(start)
+        if start
+        else tokenizer.build(corpus(bank, every, scenes=recipe.corpus, seed=recipe.seed + 100), merges=recipe.merges)
+    )
     trainer = Trainer(recipe, bank, pictures, words, team)
+    if start:
+        trainer.model.load_state_dict(
+            CogVLMForConditionalGeneration.from_pretrained(start, dtype="float32").state_dict()
+        )
     logger.info("%d parameters, %d tokens", sum(p.numel() for p in trainer.model.parameters()), len(words))
     share = recipe.batch // team.size
     checks = {
@@ -256,6 +279,8 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, help="as many steps as fit instead")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--start", type=Path, help="go on from this model, with no dense loss")
+    parser.add_argument("--rate", type=float, default=default.rate, help="share of the rates")
     options = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the loader's workers are forked
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -265,8 +290,14 @@ def main() -> None:
         run(recipe, Bank.synthetic(), Photos.synthetic(), options.out)
         return
     gather()
-    recipe = Recipe(steps=options.steps, seed=options.seed, workers=max(1, (os.cpu_count() or 2) - 2))
-    run(recipe, Bank.load(), Photos.load(), options.out, minutes=options.minutes)
+    recipe = Recipe(
+        steps=options.steps,
+        seed=options.seed,
+        workers=max(1, (os.cpu_count() or 2) - 2),
+        rate=options.rate,
+        dense=0.0 if options.start else default.dense,
+    )
+    run(recipe, Bank.load(), Photos.load(), options.out, minutes=options.minutes, start=options.start)
 
 
 if __name__ == "__main__":

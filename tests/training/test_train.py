@@ -75,6 +75,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, b
     assert not all(first[name].shape == other[name].shape and torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_run_goes_on_from_a_trained_model_with_its_tokens(trained, bank, tmp_path):
+    recipe = dataclasses.replace(TINY, seed=2, merges=50, rate=0.0, dense=0.0)
+    again = run(recipe, bank, Photos.synthetic(), tmp_path / "again", start=trained / "model")
+    assert (again / "tokenizer.json").read_text() == (trained / "model" / "tokenizer.json").read_text()
+    before, after = weights(trained / "model"), weights(again)
+    assert all(torch.equal(before[name], after[name]) for name in before)  # a rate of 0 leaves them
+
+
 def test_a_few_pictures_are_learnt_by_heart(bank, config, words):
     recipe = dataclasses.replace(TINY, steps=24, batch=4, length=128, answers=80, warm_steps=5)
     trainer = Trainer(recipe, bank, Photos.synthetic(), words, Team(0, 1, torch.device("cpu")))
