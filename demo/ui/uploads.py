@@ -6,7 +6,6 @@ gradio in the browser, a file's, and by the `Shield`, a request's. Knows no comp
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 
 from demo.ui.context import Limits
@@ -18,8 +17,9 @@ _REQUEST = "HTTP 413: The request is too large ({}). {}"
 
 
 def limits_html(say: Texts, limits: Limits, *, most_pictures: int) -> str:
-    shown = say("uploads.limits", **_most(limits), pictures=f"{most_pictures:,}")
-    return f"<p class='line remark'>{html.escape(shown)}</p>"
+    command = "<code>python launch.py caption FOLDER</code>"
+    shown = say("uploads.limits", **_most(limits), pictures=f"{most_pictures:,}", command=command)
+    return f"<p class='line remark'>{shown}</p>"
 
 
 def refusals(say: Texts, limits: Limits) -> Mapping[str, str]:
