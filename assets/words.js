@@ -1,6 +1,6 @@
 // Gradio's page has words that its own translations leave out. Those that can be met here are in
-// assets/locales/gradio.*.json, where "{}" is anything. Texts are replaced in its notices and pictures alone, as any
-// other may be a visitor's or a model's.
+// assets/locales/gradio.*.json, or made by demo/ui/uploads.py; "{}" is anything, and "{2}" what the second of them was.
+// Texts are replaced in its notices and pictures alone, as any other may be a visitor's or a model's.
 {
   const NAMES = ["aria-label", "title", "placeholder", "alt"];
   const TEXTS = ".toast-wrap, .image-container";
@@ -17,7 +17,7 @@
     for (const [form, said] of forms) {
       const found = form.exec(text);
       let index = 0;
-      if (found) return said.replace(/\{\}/g, () => told(found[++index]));
+      if (found) return said.replace(/\{(\d?)\}/g, (_, number) => told(found[number || ++index]));
     }
     return text;
   };

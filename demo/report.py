@@ -17,7 +17,7 @@ from demo.engine.devices import detect, parse_assumed
 from demo.engine.manager import resolve_roles
 from demo.engine.planner import Flags, Plan, gib
 from demo.engine.planning import plans_for
-from demo.errors import DoesNotFit
+from demo.errors import DoesNotFit, ModelUnavailable
 from demo.families import FAMILIES, Family
 from demo.prompts import load_prompts
 
@@ -25,7 +25,11 @@ COLUMNS = ("replica", "device", "weights", "KV cache", "activations", "reserve",
 
 
 def show_plan(task: ShowPlan, config: EngineConfig) -> int:
-    """Print where each model would go; the exit code is 2 where one does not fit."""
+    """Print where each model would go; the exit code is 2 where one does not fit.
+
+    Raises `ModelUnavailable` after that for a model whose size nobody tells: such a plan is no promise, though it is
+    all that a start would have.
+    """
     here = detect()
     devices = here if task.assume is None else (*parse_assumed(task.assume), *(d for d in here if d.kind == "cpu"))
     plans = list(plans_for(resolve_roles(config).values(), devices, Flags.of(config)).values())
@@ -34,7 +38,14 @@ def show_plan(task: ShowPlan, config: EngineConfig) -> int:
     else:
         free = {device.id: device.free_bytes for device in devices}
         _say("\n".join(line for plan in plans for line in _lines(plan, free)))
-    return DoesNotFit.exit_code if any(plan.fits is False for plan in plans) else 0
+    if any(plan.fits is False for plan in plans):
+        return DoesNotFit.exit_code
+    if unknown := ", ".join(plan.model for plan in plans if plan.fits is None):
+        remedy = "Check the name and the network; where it is gated, log in to the hub with `hf auth login`."
+        raise ModelUnavailable(
+            "Whether it fits is not known, for its files cannot be had", value=unknown, remedy=remedy
+        )
+    return 0
 
 
 def show_models() -> int:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from contextlib import closing
 
 from demo.api.chat import add_chat_routes
@@ -18,6 +16,7 @@ from demo.engine.devices import detect
 from demo.engine.manager import ModelManager
 from demo.engine.recommended import Offer, offers
 from demo.engine.telemetry import Monitor
+from demo.stopping import StopSignal
 from demo.ui.app import check_port, running, upload_folder
 from demo.ui.context import Limits, make_context
 from demo.ui.state import state_folder
@@ -39,7 +38,7 @@ def serve(engine_config: EngineConfig, server_config: ServerConfig) -> None:
         upload_folder() as folder,
     ):
         manager.start()
-        stop = _stop_signal()
+        stop = StopSignal()
         limits = Limits(queue=server_config.max_queue)
         context = make_context(manager, look=monitor.look, folder=folder, state=state, limits=limits, offers=offered)
         with running(context, server_config) as page:
@@ -62,18 +61,3 @@ def _offers(config: EngineConfig) -> tuple[Offer, ...]:
     """Models for photos, where all that was chosen is for trying out. Planned before anything takes of the memory."""
     names = {choice.name.partition("?")[0] for choice in config.models}
     return offers(detect()) if names <= FOR_TRYING_OUT else ()
-
-
-def _stop_signal() -> threading.Event:
-    """Set by SIGINT and SIGTERM; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def asked(number: int, _: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, asked)
-    return stop

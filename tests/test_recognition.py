@@ -46,6 +46,33 @@ def ask(tmp_path):
     return ask
 
 
+@pytest.fixture
+def planned(tmp_path):
+    def planned(url, *flags):
+        surroundings = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "launch.py", "--plan", "--assume", "2x24GiB", *flags]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **surroundings}, capture_output=True, text=True)
+
+    return planned
+
+
+@pytest.mark.parametrize("status", [0, 401, 403, 503], ids=["absent", "private", "gated", "down"])
+def test_a_plan_of_a_model_whose_files_cannot_be_had_is_printed_and_does_not_end_well(hub, planned, status):
+    hub.faults.status = status
+    ran = planned(hub.url, "--model", "nonexist/foo", "--json")
+    assert ran.returncode == 1
+    plan = json.loads(ran.stdout)
+    assert (plan["model"], plan["fits"], plan["weights_bytes"]) == ("nonexist/foo", None, None)
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith("error: Whether it fits is not known, for its files cannot be had (nonexist/foo). Check")
+
+
+def test_a_model_that_does_not_fit_beside_one_that_is_not_known_is_a_refusal(hub, planned):
+    ran = planned(hub.url, "--model", "nonexist/foo", "--model", "grounding=fake?parameters=99000000000")
+    assert ran.returncode == 2
+    assert "size not known yet" in ran.stdout
+
+
 def config(**entries) -> dict[str, bytes]:
     return {"config.json": json.dumps(entries).encode(), "model.safetensors": b"never asked for"}
 

@@ -137,7 +137,9 @@ def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, 
         (["ground", "PICTURE", "dog", "--out", "PICTURE"], "the picture itself"),
         (["ground", "PICTURE", "dog", "--out", "absent/x.png"], "no existing folder"),
         (["caption", "absent"], "no such file or folder"),
-        (["caption", "demo"], "no pictures"),
+        (["caption", "demo"], r"no pictures in this folder \(demo\)\. Endings looked for"),
+        (["caption", "EMPTY"], r"no pictures in this archive \(.*empty\.zip\)\. Endings looked for"),
+        (["caption", "EMPTY", "demo"], r"no pictures in these \(.*empty\.zip, demo\)\. Endings looked for"),
         (["caption", "launch.py"], "launch.py: The file is not a picture"),
         (["caption", "PICTURE", "--out", "launch.py"], "not a folder"),
         (["caption", "PICTURE", "--existing", "keep"], "no such choice.*keep"),
@@ -145,7 +147,10 @@ def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, 
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_two(arguments, says, picture):
-    given = [str(picture) if argument == "PICTURE" else argument for argument in arguments]
+    empty = picture.with_name("empty.zip")
+    empty.write_bytes(b"PK\x05\x06" + bytes(18))
+    made = {"PICTURE": str(picture), "EMPTY": str(empty)}
+    given = [made.get(argument, argument) for argument in arguments]
     finished = launch(*given, "--model", "fake")
     assert finished.returncode == 2
     assert finished.stdout == ""

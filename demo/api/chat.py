@@ -1,4 +1,4 @@
-"""The OpenAI-compatible routes: POST /v1/chat/completions, GET /v1/models.
+"""The OpenAI-compatible routes: POST /v1/chat/completions, GET /v1/models and /v1/models/NAME, and no others below /v1.
 
 Owns the edge between the event loop and the engine's iterators, and what a client that leaves sets off: its answer
 stops within two tokens, whether it streamed or waited. Requests go to the same manager as the page's and wait in the
@@ -18,16 +18,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from demo.api.completions import KEEP_ALIVE, STREAM_END, Completion, error_of, event_of, models_of
-from demo.api.protocol import Call, read_call
+from demo.api.completions import KEEP_ALIVE, STREAM_END, Completion, error_of, event_of, model_of, models_of
+from demo.api.protocol import Call, not_served, read_call
 from demo.api.routes import Service, add_route, may_read, refusal
 from demo.catalog import ModelSpec
 from demo.engine.events import Done, Ping, StreamEvent, Token
-from demo.errors import Busy, DemoError, ModelNotFound
+from demo.errors import Busy, DemoError, InvalidInput, ModelNotFound
 from demo.types import GenerateRequest, Role
 
 RETRY_AFTER_S = 5
 STATUS_S = 2.0  # that the status waits for a first word or an error; after that signs of life are sent
+SERVED = ("POST /v1/chat/completions", "GET /v1/models", "GET /v1/models/NAME")
 GONE = 499  # the client closed the connection; nobody reads the answer
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,10 @@ class Engine(Protocol):
 def add_chat_routes(app: FastAPI, service: Service, engine: Engine, *, max_queue: int) -> None:
     """On the app that gradio's launch returned. ``max_queue`` requests of this API may wait for a place."""
     desk = Desk(service, engine, max_queue)
+    add_route(app, "/v1/{rest:path}", desk.others, "GET", "POST", "PUT", "PATCH", "DELETE")  # the first is the last
+    add_route(app, "/v1/models/{name:path}", desk.model)
     add_route(app, "/v1/models", desk.models)
-    add_route(app, "/v1/chat/completions", desk.completions, method="POST")
+    add_route(app, "/v1/chat/completions", desk.completions, "POST")
 
 
 class Desk:
@@ -66,8 +69,25 @@ class Desk:
     async def models(self, request: Request) -> Response:
         if not may_read(self._service, request):
             return refusal()
-        specs = {spec.name: spec for spec in self._engine.specs.values()}
-        return JSONResponse(models_of(specs, self._started))
+        return JSONResponse(models_of(self._specs, self._started))
+
+    async def model(self, request: Request, name: str) -> Response:
+        if not may_read(self._service, request):
+            return refusal()
+        if spec := self._specs.get(name):
+            return JSONResponse(model_of(spec, self._started))
+        return _failed(not_served(name, self._engine.specs))
+
+    async def others(self, request: Request) -> Response:
+        if not may_read(self._service, request):
+            return refusal()
+        asked = f"{request.method} {request.url.path}"[:80]
+        error = InvalidInput("This is not served here", value=asked, remedy=f"Served: {', '.join(SERVED)}.")
+        return JSONResponse(error_of(error, 404), status_code=404)
+
+    @property
+    def _specs(self) -> dict[str, ModelSpec]:
+        return {spec.name: spec for spec in self._engine.specs.values()}
 
     async def completions(self, request: Request) -> Response:
         if not may_read(self._service, request):

@@ -117,11 +117,11 @@ def error_of(error: DemoError, status: int) -> dict[str, Any]:
 
 def models_of(specs: dict[str, ModelSpec], created: int) -> dict[str, Any]:
     """What /v1/models lists: each model that is served, by its name, with the roles that it has."""
-    entries = [
-        {"id": name, "object": "model", "created": created, "owned_by": "demo", "roles": list(spec.roles)}
-        for name, spec in specs.items()
-    ]
-    return {"object": "list", "data": entries}
+    return {"object": "list", "data": [model_of(spec, created) for spec in specs.values()]}
+
+
+def model_of(spec: ModelSpec, created: int) -> dict[str, Any]:
+    return {"id": spec.name, "object": "model", "created": created, "owned_by": "demo", "roles": list(spec.roles)}
 
 
 def _reason(done: Done) -> str:

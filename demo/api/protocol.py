@@ -58,7 +58,7 @@ def read_call(body: bytes, specs: Mapping[Role, ModelSpec]) -> Call:
     fields = _object(body)
     for name, nothing in UNSUPPORTED.items():
         if fields.get(name) not in nothing:
-            raise _wrong(name, "is not supported here", fields[name])
+            raise _wrong(name, "is not supported here", fields[name], remedy="Leave it out.")
     role, spec = _served(fields.get("model"), specs)
     messages = recent(_messages(fields.get("messages"), spec), spec.max_turns)
     options = fields.get("stream_options") or {}
@@ -100,8 +100,12 @@ def _served(name: object, specs: Mapping[Role, ModelSpec]) -> tuple[Role, ModelS
     for role, spec in specs.items():
         if spec.name == name:
             return role, spec
+    raise not_served(name, specs)
+
+
+def not_served(name: object, specs: Mapping[Role, ModelSpec]) -> ModelNotFound:
     known = ", ".join(dict.fromkeys(spec.name for spec in specs.values()))
-    raise ModelNotFound("This model is not served here", value=str(name)[:80], remedy=f"Served: {known}.")
+    return ModelNotFound("This model is not served here", value=str(name)[:80], remedy=f"Served: {known}.")
 
 
 def _messages(given: object, spec: ModelSpec) -> tuple[Message, ...]:
@@ -116,7 +120,8 @@ def _messages(given: object, spec: ModelSpec) -> tuple[Message, ...]:
         raise _wrong("messages", f"hold more than {MAX_CHARS:,} characters", f"{num_chars:,}")
     num_pictures = sum(len(message.pictures) for message in messages)
     if num_pictures > spec.max_pictures:
-        raise _wrong("messages", f"hold more pictures than {spec.name} looks at ({spec.max_pictures})", num_pictures)
+        held = f"{num_pictures}; at most {spec.max_pictures}"
+        raise _wrong("messages", f"hold more pictures than {spec.name} looks at", held, remedy="Leave the oldest out.")
     return tuple(messages)
 
 
@@ -124,15 +129,18 @@ def _message(item: object, where: str) -> Message:
     if not isinstance(item, dict) or not isinstance(item.get("role"), str) or item["role"] not in SPEAKERS:
         raise _wrong(f"{where}.role", f"has to be one of {', '.join(SPEAKERS)}")
     speaker, content = SPEAKERS[item["role"]], item.get("content")
-    if isinstance(content, str):
-        return Message(speaker, content)
-    if not isinstance(content, list):
+    if not isinstance(content, str | list):
         raise _wrong(f"{where}.content", "has to be a text, or a list of texts and pictures")
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
     parts = [_part(part, f"{where}.content[{index}]") for index, part in enumerate(content)]
     pictures = tuple(part for part in parts if isinstance(part, Picture))
     if pictures and speaker != "user":
         raise _wrong(f"{where}.content", "has pictures, which only the user's messages may have")
-    return Message(speaker, "\n".join(part for part in parts if isinstance(part, str)), pictures)
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    if speaker == "user" and not pictures and not text.strip():  # of the others, an empty one asks for nothing
+        raise _wrong(f"{where}.content", "is empty", remedy="Send some words or a picture.")
+    return Message(speaker, text, pictures)
 
 
 def _part(part: object, where: str) -> str | Picture:
@@ -158,15 +166,20 @@ def _picture(url: object, where: str) -> Picture:
 
 def _sampling(fields: Mapping[str, Any]) -> Sampling:
     default = Sampling()
-    longest = fields.get("max_completion_tokens", fields.get("max_tokens"))
-    return Sampling(
-        max_new_tokens=int(_number({"max_tokens": longest}, "max_tokens", default.max_new_tokens, whole=True)),
-        temperature=_number(fields, "temperature", default.temperature),
-        top_p=_number(fields, "top_p", default.top_p),
-        top_k=int(_number(fields, "top_k", default.top_k, whole=True)),
-        repetition_penalty=_number(fields, "repetition_penalty", default.repetition_penalty),
-        seed=None if fields.get("seed") is None else int(_number(fields, "seed", 0, whole=True)),
-    )
+    longest = "max_tokens" if fields.get("max_completion_tokens") is None else "max_completion_tokens"
+    try:
+        return Sampling(
+            max_new_tokens=int(_number(fields, longest, default.max_new_tokens, whole=True)),
+            temperature=_number(fields, "temperature", default.temperature),
+            top_p=_number(fields, "top_p", default.top_p),
+            top_k=int(_number(fields, "top_k", default.top_k, whole=True)),
+            repetition_penalty=_number(fields, "repetition_penalty", default.repetition_penalty),
+            seed=None if fields.get("seed") is None else int(_number(fields, "seed", 0, whole=True)),
+        )
+    except InvalidInput as error:  # by the name that the client knows
+        raise InvalidInput(
+            error.what.replace("max_new_tokens", longest), value=error.value, remedy=error.remedy
+        ) from error
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float, *, whole: bool = False) -> float:
@@ -185,6 +198,8 @@ def _flag(fields: Mapping[str, Any], name: str) -> bool:
     return bool(value)
 
 
-def _wrong(field: str, what: str, value: object = None) -> InvalidInput:
+def _wrong(
+    field: str, what: str, value: object = None, *, remedy: str = "See the chat completions of the OpenAI API."
+) -> InvalidInput:
     shown = None if value is None else str(value)[:80]
-    return InvalidInput(f"{field} {what}", value=shown, remedy="See the chat completions of the OpenAI API.")
+    return InvalidInput(f"{field} {what}", value=shown, remedy=remedy)

@@ -77,6 +77,7 @@ def refusal() -> Response:
     return JSONResponse({"error": error}, status_code=401, headers=headers)
 
 
-def add_route(app: FastAPI, path: str, route: Callable[..., Any], *, method: str = "GET") -> None:
-    app.add_api_route(path, route, methods=[method], include_in_schema=False)
+def add_route(app: FastAPI, path: str, route: Callable[..., Any], *methods: str) -> None:
+    """Before all routes that were added until now; without ``methods`` it is read."""
+    app.add_api_route(path, route, methods=[*methods] or ["GET"], include_in_schema=False)
     app.router.routes.insert(0, app.router.routes.pop())  # before gradio's route for any path

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from demo.backends.base import Feed, Finish, LoadFacts, Progress
-from demo.errors import ConfigError, from_kind
+from demo.errors import ConfigError, ContextTooLong, from_kind
 from demo.reasoning import THINK
 from demo.spans import Phase
 from demo.types import DeviceMemory, GenerateRequest, Placement, StopReason, Usage
@@ -52,6 +52,7 @@ class FakeOptions:
     max_frames: int = 0  # of a clip, likewise
     box: str = BOX  # in thousandths of the picture, separated by commas
     parameters: int = 0
+    context: int = 0  # words that a conversation may have; 0: any number
     answer_bytes: int = 0  # what an answer takes, besides, of the first device
     park_s: float = 0.0
     resume_s: float = 0.0
@@ -124,6 +125,8 @@ class FakeBackend:
 
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         started_s = time.monotonic()
+        if 0 < self._options.context < (num_words := _prompt_tokens(request)):
+            raise ContextTooLong("The conversation is too long for this model", value=f"{num_words} tokens")
         first_s, count, reason = 0.0, 0, "cancelled"
         self._note("begin", request, count)
         self._memory.take(self._options.answer_bytes)

@@ -22,7 +22,7 @@ from demo.captioning.journal import Entry, line_of
 from demo.captioning.worklist import Item
 from demo.errors import ConfigError
 
-COLUMNS = ("file", "caption", "style", "note", "error")
+COLUMNS = ("file", "caption", "style", "note", "error", "text_file")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a table calculator would run what begins so
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_args
 
 from demo.captioning import archive, export
 from demo.captioning.archive import ArchiveLimits
 from demo.captioning.journal import Entry
-from demo.captioning.worklist import Item, Refused, WorkList, is_hidden
+from demo.captioning.worklist import Item, Refused, WorkList, is_named_as_text
 from demo.errors import InvalidInput
 from demo.flags import Existing
 
@@ -69,7 +69,7 @@ _Shelf = dict[str, _Text]  # by name, whose case tells nothing, as in the names 
 
 def is_text(path: Path) -> bool:
     """A file that is no picture, but may be the caption of one."""
-    return _is_named_so(path.name) and not archive.is_archive(path)
+    return is_named_as_text(path.name) and not archive.is_archive(path)
 
 
 def with_captions(listed: WorkList, paths: Sequence[Path], *, names: Sequence[str], limits: ArchiveLimits) -> WorkList:
@@ -91,18 +91,14 @@ def with_captions(listed: WorkList, paths: Sequence[Path], *, names: Sequence[st
     return WorkList(items, (*listed.refused, *refused))
 
 
-def _is_named_so(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() == ".txt" and not is_hidden(name)
-
-
 def _in_archive(path: Path, shown: str, limits: ArchiveLimits, refused: list[Refused]) -> Iterator[_Text]:
     try:
         listed = archive.members(path, limits)
     except InvalidInput:  # the list of pictures tells of it
         return
-    refused += [Refused(f"{shown}/{name}", reason) for name, reason in listed.refused if _is_named_so(name)]
+    refused += [Refused(f"{shown}/{name}", reason) for name, reason in listed.refused if is_named_as_text(name)]
     for name, member, _ in listed.found:
-        if _is_named_so(name):
+        if is_named_as_text(name):
             yield _Text(name, f"{shown}/{name}", path, member)
 
 

@@ -21,12 +21,12 @@ from demo.captioning.journal import Entry, Journal, entry_of
 from demo.captioning.progress import Progress
 from demo.captioning.room import Room
 from demo.captioning.work import Result, work
-from demo.captioning.worklist import Item, WorkList, endings, work_list
+from demo.captioning.worklist import NO_PICTURES, Item, WorkList, endings, work_list
 from demo.catalog import ModelSpec
 from demo.cli import Caption
 from demo.config import EngineConfig
 from demo.engine.manager import resolve_roles
-from demo.errors import ConfigError, InvalidInput, PictureError
+from demo.errors import ConfigError, DemoError, InvalidInput, PictureError
 
 
 def caption(task: Caption, config: EngineConfig) -> int:
@@ -56,14 +56,20 @@ def _check_exports(task: Caption) -> None:
 
 def _listed(task: Caption) -> WorkList:
     listed = work_list([Path(path) for path in task.paths])
-    if not listed.items and listed.refused:
-        raise InvalidInput(f"{listed.refused[0].shown}: {listed.refused[0].reason}")
     if not listed.items:
-        remedy = f"Endings looked for: {', '.join(endings())}."
-        raise ConfigError("There are no pictures in this folder", value=", ".join(task.paths), remedy=remedy)
+        raise _nothing(task, listed)
     if len(listed.items) == 1:
         _check(listed.items[0])  # when the only picture is broken, no model is loaded
     return listed
+
+
+def _nothing(task: Caption, listed: WorkList) -> DemoError:
+    others = [refused for refused in listed.refused if refused.reason != NO_PICTURES]
+    if others:
+        return InvalidInput(f"{others[0].shown}: {others[0].reason}")
+    place = "these" if len(task.paths) > 1 else "this folder" if Path(task.paths[0]).is_dir() else "this archive"
+    remedy = f"Endings looked for: {', '.join(endings())}."
+    return ConfigError(f"There are no pictures in {place}", value=", ".join(task.paths), remedy=remedy)
 
 
 def _check(item: Item) -> None:

@@ -18,6 +18,7 @@ from demo.errors import ConfigError, InvalidInput
 from demo.imaging import Opened, open_with_note
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+NO_PICTURES = "There are no pictures in it."
 _NO_LIMITS = ArchiveLimits()
 
 
@@ -55,37 +56,54 @@ class WorkList:
     refused: tuple[Refused, ...] = ()
 
 
-def work_list(paths: Sequence[Path], *, names: Sequence[str] = (), limits: ArchiveLimits = _NO_LIMITS) -> WorkList:
+def work_list(
+    paths: Sequence[Path],
+    *,
+    names: Sequence[str] = (),
+    limits: ArchiveLimits = _NO_LIMITS,
+    may_be_texts: bool = False,
+) -> WorkList:
     """The candidates of all paths in their order, each once; ``names`` are what to call the paths, if not so.
 
-    Raises `ConfigError` for a path that is not there.
+    A folder or an archive without any is refused, but for an archive of texts where these are looked at too. Raises
+    `ConfigError` for a path that is not there.
     """
     items: dict[str, Item] = {}
     refused: list[Refused] = []
     for path, shown in zip(paths, names or map(str, paths), strict=True):
-        for item in _found(path, shown, limits, refused):
+        listed = _listed(path, shown, limits)
+        refused.extend(listed.refused)
+        if not listed.items and not listed.refused and not (may_be_texts and _holds_texts(path, limits)):
+            refused.append(Refused(shown, NO_PICTURES))
+        for item in listed.items:
             items.setdefault(item.key, item)
     return WorkList(tuple(items.values()), tuple(refused))
 
 
-def _found(path: Path, shown: str, limits: ArchiveLimits, refused: list[Refused]) -> list[Item]:
+def _listed(path: Path, shown: str, limits: ArchiveLimits) -> WorkList:
     if path.is_dir():
-        return _in_folder(path)
+        return WorkList(tuple(_in_folder(path)))
     if not path.is_file():
         raise ConfigError("There is no such file or folder", value=shown, remedy="Check its name.")
     if not archive.is_archive(path):
-        return [Item(PurePosixPath(Path(shown).name), shown, path, _key_of_file(path))]
+        return WorkList((Item(PurePosixPath(Path(shown).name), shown, path, _key_of_file(path)),))
     try:
         listed = archive.members(path, limits)
     except InvalidInput as error:
-        refused.append(Refused(shown, str(error)))
-        return []
-    refused.extend(Refused(f"{shown}/{name}", reason) for name, reason in listed.refused if _is_candidate(name))
-    return [
+        return WorkList(refused=(Refused(shown, str(error)),))
+    refused = (Refused(f"{shown}/{name}", reason) for name, reason in listed.refused if _is_candidate(name))
+    found = (
         Item(PurePosixPath(name), f"{shown}/{name}", path, _key(str(path.resolve()), member, mark), member)
         for name, member, mark in listed.found
         if _is_candidate(name)
-    ]
+    )
+    return WorkList(tuple(found), tuple(refused))
+
+
+def _holds_texts(path: Path, limits: ArchiveLimits) -> bool:
+    return archive.is_archive(path) and any(
+        is_named_as_text(name) for name, _, _ in archive.members(path, limits).found
+    )
 
 
 def _in_folder(folder: Path) -> list[Item]:
@@ -97,6 +115,10 @@ def _in_folder(folder: Path) -> list[Item]:
 
 def _is_candidate(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES and not is_hidden(name)
+
+
+def is_named_as_text(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() == ".txt" and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:

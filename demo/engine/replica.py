@@ -40,7 +40,7 @@ from demo.engine.restarts import DEFAULT_RESTART, RestartPolicy, Restarts
 from demo.engine.seat import Seat
 from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
-from demo.errors import DemoError, EndpointDown, ReplicaDied, ShuttingDown, from_kind
+from demo.errors import DemoError, EndpointDown, InvalidInput, ReplicaDied, ShuttingDown, from_kind
 from demo.spans import in_words
 from demo.types import GenerateRequest
 
@@ -324,7 +324,10 @@ class ProcessReplica:
 
     def _take_failure(self, event: Failed) -> None:
         error = from_kind(event.kind, event.message)
-        log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
+        if isinstance(error, InvalidInput) and event.request_id:  # whoever asked is told; there is nothing to mend here
+            log.info("replica %d refused a question: %s", self._snapshot.replica_id, event.message)
+        else:
+            log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
         if event.request_id:
             self._answers.end(event.request_id, error)
         elif event.kind not in MAY_PASS and not self._is_loaded:  # one of ours: a restart would meet it again

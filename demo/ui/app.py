@@ -132,7 +132,7 @@ def launch(page: gr.Blocks, context: UiContext, config: ServerConfig) -> tuple[A
         app_kwargs={
             "middleware": [
                 Middleware(Shield, max_body_bytes=context.limits.body_bytes),
-                Middleware(Front, languages=context.languages, keeps_page=config.auth is None),
+                Middleware(Front, languages=context.languages, limits=context.limits, keeps_page=config.auth is None),
             ],
             "openapi_url": None,
         },

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+from demo.ui.context import Limits
 from demo.ui.language import COOKIE, PARAMETER, TAGS, Language, Languages, Texts
 from demo.ui.opening import PAPER, KeptPages, OpenedPage, Opening
 from demo.ui.security import App, Message, Receive, Scope, Send
@@ -33,11 +34,11 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Front:
     """Stands inside the `Shield`. ``keeps_page`` is for pages that are the same for all: without a login."""
 
-    def __init__(self, app: App, *, languages: Languages, keeps_page: bool) -> None:
+    def __init__(self, app: App, *, languages: Languages, limits: Limits, keeps_page: bool) -> None:
         self._app = app
         self._languages = languages
         self._icons = {f"/icons/{path.name}": path for path in ICONS.iterdir() if path.suffix in TYPES}
-        self._openings = {name: Opening(say, languages.english) for name, say in languages.texts.items()}
+        self._openings = {name: Opening(say, languages.english, limits) for name, say in languages.texts.items()}
         self._kept = KeptPages() if keeps_page else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.ui.context import Limits
 from demo.ui.language import PARAMETER, TAGS, Texts
+from demo.ui.uploads import refusals
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "words.js", "grounding.js", "shortcuts.js"))
@@ -35,11 +37,11 @@ class OpenedPage:
 class Opening:
     """Makes gradio's page ours, in one language."""
 
-    def __init__(self, say: Texts, english: Texts) -> None:
+    def __init__(self, say: Texts, english: Texts, limits: Limits) -> None:
         self._tag = TAGS[say.language]
         self._gradios, self._ours = (f'"title":{json.dumps(it("page.title"))}'.encode() for it in (english, say))
         script = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
-        self._head = head(say, script).encode()
+        self._head = head(say, script, limits).encode()
 
     def opened(self, page: bytes) -> OpenedPage:
         page = _FOREIGN.sub(b"", page)
@@ -63,10 +65,10 @@ class KeptPages:
             del self._pages[next(iter(self._pages))]
 
 
-def head(say: Texts, script: str) -> str:
+def head(say: Texts, script: str, limits: Limits) -> str:
     title, about = html.escape(say("page.title")), html.escape(say("page.description"))
     texts = {"picture": say("page.picture"), "edit": say("chat.edit"), "keys": say("page.keys")}
-    page = json.dumps({"tag": TAGS[say.language], **texts, "gradio": dict(say.gradios)})
+    page = json.dumps({"tag": TAGS[say.language], **texts, "gradio": {**say.gradios, **refusals(say, limits)}})
     return (
         f"<script>const PAGE = {page};\n{script}</script>"
         f"<title>{title}</title><meta name='description' content='{about}'>"

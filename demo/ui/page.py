@@ -13,11 +13,13 @@ import gradio as gr
 from demo.ui import endpoints
 from demo.ui.about import about_html, title_html
 from demo.ui.context import UiContext, Waiting
+from demo.ui.handlers.batch import MOST_PICTURES
 from demo.ui.labels import Draw, block, label
 from demo.ui.line import Line
 from demo.ui.status import Drawn, status_html
 from demo.ui.tabs import batch_wiring, captioning, chat_wiring, compare, grounding, status
 from demo.ui.transcript import welcome_html
+from demo.ui.uploads import limits_html
 from demo.ui.widgets import quick_event
 
 STATUS_S = 2.0
@@ -55,6 +57,7 @@ def blocks_of(context: UiContext) -> Mapping[str, Draw]:
         "welcome": welcome_html,
         "about": partial(about_html, specs=context.specs, offers=context.offers),
         "tip": grounding.tip_html,
+        "uploads": partial(limits_html, limits=context.limits, most_pictures=MOST_PICTURES),
     }
 
 

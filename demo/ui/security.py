@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 import gradio as gr
 
+from demo.ui.uploads import too_large
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -48,7 +50,6 @@ UNBUFFERED = (b"x-accel-buffering", b"no")  # asks a proxy to pass an answer on 
 # Routes that fetch any address for anyone, draw icons of any size or write a file per call. The page uses none.
 _REFUSED = re.compile(r"/file[=/]\s*https?:|/proxy=|/pwa_icon/|/deep_link", re.IGNORECASE)
 
-_TOO_LARGE = b"The request is too large."
 SESSIONS = 100_000  # how many visitors' messages the queue keeps apart
 
 
@@ -67,9 +68,9 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif _is_refused(scope):
-            await _answer(send, 403, b"This address is not served.")
+            await _answer(send, 403, "This address is not served.")
         elif _declared(scope) > self._max_body_bytes:
-            await _answer(send, 413, _TOO_LARGE)
+            await _answer(send, 413, too_large(_declared(scope), self._max_body_bytes))
         else:
             await _Exchange(self._app, self._max_body_bytes).run(scope, receive, send)
 
@@ -79,6 +80,7 @@ class _Exchange:
 
     def __init__(self, app: App, max_body_bytes: int) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
         self._left_bytes = max_body_bytes
         self._started = False
 
@@ -101,7 +103,7 @@ class _Exchange:
         with contextlib.suppress(_TooLargeError):
             await self._app(scope, received, sent)
         if self._left_bytes < 0 and not self._started:
-            await _answer(send, 413, _TOO_LARGE)
+            await _answer(send, 413, too_large(None, self._max_body_bytes))
 
 
 def harden_queue(blocks: gr.Blocks) -> None:
@@ -140,7 +142,8 @@ def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:
     return [*kept, *HEADERS, *([UNBUFFERED] if streams else [])]
 
 
-async def _answer(send: Send, status: int, text: bytes) -> None:
+async def _answer(send: Send, status: int, words: str) -> None:
+    text = words.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), *HEADERS]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})

@@ -165,9 +165,37 @@ def test_models_are_listed_by_name_with_their_roles(serve):
     assert model["roles"] == ["chat", "grounding", "captioning"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("POST", PATH)])
+def test_a_model_is_told_by_its_name_and_another_is_not_found(serve):
+    client = serve()
+    assert client.get("/v1/models/fake").json() == client.get("/v1/models").json()["data"][0]
+    for name in ("gpt-5", "some/one"):
+        answer = client.get(f"/v1/models/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["error"] == {
+            "message": f"This model is not served here ({name}). Served: fake.",
+            "type": "not_found_error",
+            "param": None,
+            "code": "model_not_found",
+        }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/"), ("POST", "/v1/embeddings"), ("GET", PATH), ("DELETE", "/v1/models/fake"), ("PUT", "/v1/a/b")],
+)
+def test_what_else_is_asked_for_below_v1_is_refused_in_the_same_form(serve, method, path):
+    answer = serve().request(method, path)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert error["type"] == "not_found_error"
+    assert f"({method} {path})" in error["message"]
+    assert "POST /v1/chat/completions" in error["message"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("GET", "/v1/models/fake"), ("POST", PATH)])
 def test_where_a_key_is_set_nothing_is_answered_without_it(serve, method, path):
     client = serve(key="secret")
+    assert client.get("/v1/embeddings").status_code == 401
     assert client.request(method, path, json={"messages": HELLO}).status_code == 401
     bearer = {"Authorization": "Bearer secret"}
     assert client.request(method, path, json={"messages": HELLO}, headers=bearer).status_code == 200
@@ -233,6 +261,9 @@ def test_the_official_client_understands_it_all(serve):
     direct = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=f"{served.base_url}/v1", api_key="secret", http_client=direct)
     assert [model.id for model in client.models.list()] == ["fake"]
+    assert client.models.retrieve("fake").object == "model"
+    with pytest.raises(openai.NotFoundError, match="Served: fake"):
+        client.models.retrieve("gpt-5")
     content = [{"type": "text", "text": "What?"}, image(data_url())]
     whole = client.chat.completions.create(model="fake", messages=[{"role": "user", "content": content}])
     assert whole.choices[0].message.content == "You asked: What? I "

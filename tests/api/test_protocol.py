@@ -68,7 +68,14 @@ def test_sampling_is_what_was_asked_for():
     assert call.request.sampling == Sampling(7, 0.5, 0.9, 3, 1.1, 4)
     assert call.streams
     assert read(max_tokens=7, max_completion_tokens=9).request.sampling.max_new_tokens == 9
+    assert read(max_tokens=7, max_completion_tokens=None).request.sampling.max_new_tokens == 7
     assert read(stream_options={"include_usage": True}).wants_usage
+
+
+def test_an_answer_or_a_system_prompt_may_be_empty_and_a_picture_needs_no_words():
+    history = [{"role": role, "content": ""} for role in ("system", "assistant")]
+    asked = {"role": "user", "content": [{"type": "text", "text": ""}, image(data_url())]}
+    assert [len(m.pictures) for m in read(messages=[*history, asked]).request.messages] == [0, 0, 1]
 
 
 def test_the_speakers_have_the_demos_names():
@@ -88,18 +95,28 @@ def test_the_speakers_have_the_demos_names():
         ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, "has to end with the user's"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, r"content\[0\] has to be"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, r"content\[0\] has to be"),
-        ({"messages": [{"role": "user", "content": [image(data_url())] * 2}]}, "more pictures than fake looks at"),
+        (
+            {"messages": [{"role": "user", "content": [image(data_url())] * 2}]},
+            r"more pictures than fake looks at \(2; at most 1\)\. Leave the oldest out\.",
+        ),
         ({"messages": [{"role": "system", "content": [image(data_url())]}, *HELLO]}, "only the user's"),
+        ({"messages": [{"role": "user", "content": ""}]}, r"messages\[0\]\.content is empty"),
+        ({"messages": [{"role": "user", "content": " \n"}]}, r"messages\[0\]\.content is empty"),
+        ({"messages": [{"role": "user", "content": []}]}, r"messages\[0\]\.content is empty"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]}, "content is empty"),
+        ({"messages": [{"role": "user", "content": ""}, *HELLO]}, r"messages\[0\]\.content is empty"),
         ({"temperature": 9}, "temperature is out of range"),
         ({"temperature": "warm"}, "temperature has to be a number"),
         ({"temperature": True}, "temperature has to be a number"),
-        ({"max_tokens": 0}, "max_new_tokens is out of range"),
+        ({"max_tokens": 0}, r"^max_tokens is out of range \(0\)"),
+        ({"max_completion_tokens": 0, "max_tokens": 5}, r"^max_completion_tokens is out of range \(0\)"),
+        ({"max_completion_tokens": "5"}, "^max_completion_tokens has to be a whole number"),
         ({"max_tokens": 1.5}, "max_tokens has to be a whole number"),
         ({"seed": -1}, "seed is out of range"),
         ({"stream": "yes"}, "stream has to be true or false"),
-        ({"n": 2}, "n is not supported"),
-        ({"tools": [{}]}, "tools is not supported"),
-        ({"stop": ["."]}, "stop is not supported"),
+        ({"n": 2}, r"n is not supported here \(2\)\. Leave it out\.$"),
+        ({"tools": [{}]}, r"tools is not supported here .*Leave it out\.$"),
+        ({"stop": ["."]}, r"stop is not supported here .*Leave it out\.$"),
         ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
     ],
 )

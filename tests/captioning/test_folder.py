@@ -144,6 +144,12 @@ def test_two_pictures_of_one_name_have_a_text_each(tmp_path):
     listed = work_list([tmp_path / "one", tmp_path / "two", tmp_path / "three"])
     begun(tmp_path / "out", listed.items)
     assert sorted(texts(tmp_path / "out")) == ["a.png-2.txt", "a.png.txt", "a.txt"]
+    rows = csv.DictReader(io.StringIO((tmp_path / "out" / TABLE).read_text("utf-8-sig")))
+    assert [(row["file"], row["text_file"]) for row in rows] == [
+        ("a.png", "a.txt"),
+        ("a.png", "a.png.txt"),
+        ("a.png", "a.png-2.txt"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ def test_parquet_has_the_columns_of_the_table_and_the_boxes():
     parquet = pytest.importorskip("pyarrow.parquet")
     region = {"label": "cat", "box": [1.0, 2.0, 3.0, 4.0], "box_normalized": [0.1, 0.2, 0.3, 0.4]}
     entries = [
-        Entry("a\udcff.png", "grounded", "A cat.", [region], key="a"),
+        Entry("a\udcff.png", "grounded", "A cat.", [region], text_file="a.txt", key="a"),
         Entry("b.png", "grounded", error="broken", key="b"),
     ]
     rows = parquet.read_table(io.BytesIO(export.as_parquet(entries))).to_pylist()
@@ -217,6 +223,7 @@ def test_parquet_has_the_columns_of_the_table_and_the_boxes():
         "style": "grounded",
         "note": "",
         "error": "",
+        "text_file": "a.txt",
         "regions": [region],
     }
     assert rows[1]["error"] == "broken"

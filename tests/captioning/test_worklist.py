@@ -44,6 +44,19 @@ def test_what_is_not_there_is_wrong_use(tmp_path):
         work_list([tmp_path / "absent"])
 
 
+def test_a_folder_or_an_archive_without_pictures_is_told_and_the_others_stay(folder, tmp_path):
+    (tmp_path / "bare").mkdir()
+    empty = pack(tmp_path / "empty.zip", [])
+    notes = pack(tmp_path / "notes.zip", [("p0.txt", b"by hand")])
+    paths = [tmp_path / "bare", empty, notes, folder]
+    listed = work_list(paths, names=["bare", "empty.zip", "notes.zip", "pictures"])
+    assert len(listed.items) == 7
+    assert [refused.shown for refused in listed.refused] == ["bare", "empty.zip", "notes.zip"]
+    assert {refused.reason for refused in listed.refused} == {"There are no pictures in it."}
+    listed = work_list([empty, notes, folder], names=["empty.zip", "notes.zip", "pictures"], may_be_texts=True)
+    assert [refused.shown for refused in listed.refused] == ["empty.zip"]
+
+
 def test_the_pictures_of_an_archive_are_read_in_place_whatever_the_archive_is_called(tmp_path):
     path = pack(tmp_path / "many", [("a/x.png", png(70)), ("__MACOSX/a/._x.png", b"no"), ("readme.md", b"no")])
     listed = work_list([path], names=["many.zip"])

@@ -1,5 +1,6 @@
 """One replica's process: restarts, and what they leave behind."""
 
+import logging
 import multiprocessing
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from demo.config import ModelChoice
 from demo.engine.process import SHARED_MEMORY
 from demo.engine.replica import ProcessReplica, RestartPolicy
 from demo.engine.worker import WorkerJob
-from demo.errors import InvalidInput, ReplicaDied
+from demo.errors import ContextTooLong, DemoError, InvalidInput, ReplicaDied
 from demo.types import Placement
 
 
@@ -106,3 +107,23 @@ def test_what_a_process_shared_by_name_goes_with_it(start):
     finally:
         left.unlink(missing_ok=True)
         others.unlink(missing_ok=True)
+
+
+def test_a_question_that_is_too_long_is_one_line_in_the_log_and_no_error(start, caplog):
+    replica = start("fake?context=3")
+    assert until(lambda: replica.is_ready)
+    with caplog.at_level(logging.INFO, "demo"), pytest.raises(ContextTooLong):
+        list(replica.open(ask("one two three four"), on_end=lambda: None))
+    (said,) = (record for record in caplog.records if "too long" in record.getMessage())
+    assert said.levelno == logging.INFO
+    assert said.getMessage().count("\n") == 0
+
+
+def test_what_fails_in_the_demo_itself_is_an_error_in_the_log_with_its_trace(start, caplog):
+    replica = start("fake?fail_at=0")
+    assert until(lambda: replica.is_ready)
+    with caplog.at_level(logging.INFO, "demo"), pytest.raises(DemoError):
+        list(replica.open(ask(), on_end=lambda: None))
+    (said,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert said.levelno == logging.ERROR
+    assert "Traceback" in said.getMessage()

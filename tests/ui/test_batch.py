@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said_before_the_job_begins(make, tmp_path):
         ([], InvalidInput, "There are no pictures"),
         (None, InvalidInput, "There are no pictures"),
         ([outside], PictureError, "not on the server"),
-        ([empty], InvalidInput, "no pictures in this"),
+        ([empty], InvalidInput, "empty.zip: There are no pictures in it."),
         ([cut], InvalidInput, "cut.zip: The archive is damaged"),
     ):
         with pytest.raises(error, match=says):
@@ -125,6 +125,27 @@ def test_what_is_wrong_is_said_before_the_job_begins(make, tmp_path):
         batch.begin(context, paths, "short", prefix="x" * 30_000)
     with pytest.raises(InvalidInput, match="temperature"):
         batch.begin(context, paths, "short", controls=[99])
+
+
+def test_an_archive_without_pictures_among_others_is_told_as_other_bad_files_are(make):
+    context = make()
+    empty = write(context.store.folder, "e/empty.zip", b"PK\x05\x06" + bytes(18))
+    job = batch.begin(context, [empty, *uploads(context, 1)], "short")
+    turned(context, job)
+    told = {entry.file: entry.error for entry in job.entries.values()}
+    assert told == {"empty.zip": "There are no pictures in it.", "p0.png": ""}
+
+
+def test_an_archive_of_texts_alone_is_no_bad_file(make):
+    context = make()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("p0.txt", "by hand")
+    texts = write(context.store.folder, "t/captions.zip", out.getvalue())
+    for existing in ("skip", "overwrite"):
+        job = batch.begin(context, [texts, *uploads(context, 1)], "short", existing=existing)
+        turned(context, job)
+        assert [entry.file for entry in job.entries.values()] == ["p0.png"]
 
 
 def test_more_pictures_than_a_job_may_have_are_refused(make, monkeypatch):

@@ -14,7 +14,7 @@ CAMERA = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-f
 
 # Names: of languages, formats, devices, units, keys, settings, of the model, and of the files that the test gives.
 NAMES = re.compile(
-    r"\b(English|API|JSON Lines|JSON|Markdown|COCO|YOLO|CSV|Parquet|zip|JPEG|PNG|WebP|GIF|BMP|TIFF|AVIF|CPU|GiB|MiB|"
+    r"\b(English|API|JSON Lines|JSON|Markdown|COCO|YOLO|CSV|Parquet|zip|JPEG|PNG|WebP|GIF|BMP|TIFF|AVIF|CPU|GiB|MiB|MB|"
     r"Ctrl|Enter|Esc|Alt|Top-[pk]|fake|x\.png|broken(\.png)?|x\.txt)\b|\.(png|txt)\b"
 )
 # What is in the words that a model was trained with, or that it wrote: questions, examples, answers, captions.

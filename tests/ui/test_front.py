@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
+from demo.ui.context import Limits
 from demo.ui.front import ICONS, Front, manifest
 from demo.ui.language import load_languages
 from demo.ui.opening import MOST_KEPT, KeptPages, OpenedPage, head
@@ -122,7 +123,7 @@ def test_with_a_login_the_manifest_and_icons_are_open_and_the_page_is_not(open_p
 @pytest.mark.parametrize("language", LANGUAGES.texts)
 def test_no_text_ends_the_script_or_an_attribute(language):
     say = LANGUAGES.texts[language]
-    assert head(say, "").count("</script>") == 1
+    assert head(say, "", Limits()).count("</script>") == 1
     assert manifest(say)["name"] == say("page.title")
 
 
@@ -144,7 +145,7 @@ async def through(**headers):
     app = Asked()
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in {"host": "inner", **headers}.items()]
     scope = {"type": "http", "method": "POST", "path": "/queue", "query_string": b"", "headers": raw, "scheme": "http"}
-    await Front(app, languages=LANGUAGES, keeps_page=True)(scope, _never, _never)
+    await Front(app, languages=LANGUAGES, limits=Limits(), keeps_page=True)(scope, _never, _never)
     return app.request
 
 

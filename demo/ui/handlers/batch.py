@@ -153,7 +153,7 @@ def _listed(context: UiContext, paths: Sequence[str], existing: Existing) -> Wor
     checked = [context.store.checked(path) for path in paths]
     limits = ArchiveLimits(2 * MOST_PICTURES + OTHER_FILES, context.limits.file_bytes, TOTAL_BYTES)
     pictures = [path for path in checked if not sidecars.is_text(path)]
-    listed = work_list(pictures, names=[path.name for path in pictures], limits=limits)
+    listed = work_list(pictures, names=[path.name for path in pictures], limits=limits, may_be_texts=True)
     if not listed.items and listed.refused:
         raise InvalidInput(f"{listed.refused[0].shown}: {listed.refused[0].reason}")
     if not listed.items:

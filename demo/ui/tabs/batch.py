@@ -16,7 +16,7 @@ from demo.captioning.sidecars import CHOICES
 from demo.ui import jobs
 from demo.ui.batch import Viewer
 from demo.ui.context import UiContext
-from demo.ui.labels import label
+from demo.ui.labels import block, label
 from demo.ui.tabs.wishes import WishesPart, wishes_part
 from demo.ui.widgets import REACHABLE, guarded
 
@@ -73,6 +73,7 @@ def layout(context: UiContext) -> BatchPart:
                 height=180,
                 elem_id="batch-files",
             )
+            gr.HTML(block("uploads"), elem_id="batch-limits")
             guarded(files, lambda data: [file.path for file in data] if data else [])
             wishes = wishes_part(context, "batch", is_folded=False)
             existing = _existing()
