@@ -223,6 +223,27 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     expect(tab.locator("#ground-line .error")).to_contain_text("There is no region in the picture")
 
 
+def test_a_region_goes_with_its_picture(visit, tmp_path):
+    tab = visit()
+    picture = write(tmp_path, "scene.png", file_of(scene()))
+    give(tab, picture)
+    tab.get_by_label("Ask about a region").check()
+    drag(tab, (0.2, 0.2), (0.8, 0.8))
+    expect(tab.locator("#ground-picture .marked")).to_be_visible()
+    tab.locator("#ground-picture").get_by_label("Remove Image").click()
+    expect(tab.locator("#ground-picture img")).to_have_count(0)
+    expect(tab.locator("#ground-picture .marked")).to_be_hidden()
+    assert until(lambda: region(tab) == [0, 0, 0, 0])
+    expect(tab.locator("#ground-tip")).to_contain_text("Drag a rectangle")
+    give(tab, picture)
+    drag(tab, (0.2, 0.2), (0.8, 0.8))
+    tab.mouse.click(*on_picture(tab, 0.5, 0.5))  # half of another one
+    expect(tab.locator("#ground-tip")).to_contain_text("Now tap the opposite corner")
+    tab.locator("#ground-picture").get_by_label("Remove Image").click()
+    expect(tab.locator("#ground-picture .marked")).to_be_hidden()
+    expect(tab.locator("#ground-tip")).to_contain_text("Drag a rectangle")
+
+
 def test_a_region_is_tapped_on_a_touch_screen(visit, tmp_path):
     tab = visit("zh", viewport=PHONE, has_touch=True, is_mobile=True)
     give(tab, write(tmp_path, "scene.png", file_of(scene(1200, 900))))
