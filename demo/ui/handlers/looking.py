@@ -8,7 +8,6 @@ by the path of an upload, a region by its corners in pixels of the picture, upri
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
@@ -22,6 +21,7 @@ from demo.grounding.draw import draw
 from demo.grounding.geometry import clip, iou, ordered
 from demo.grounding.highlight import plain
 from demo.grounding.labels import shown
+from demo.grounding.phrases import phrases_of
 from demo.prompts import PromptSet
 from demo.types import Box, Message, Picture, Region, Role, Size
 from demo.ui.context import UiContext
@@ -34,8 +34,6 @@ from demo.ui.notes import STOPPED, Remark, note
 MAX_PHRASES = 12  # of one run
 MAX_NAME = 80  # characters of a label
 SAME = 0.8  # overlap of a box in an answer with the one that was asked about, from which it only repeats it
-
-_BETWEEN = re.compile(r"[;；\n]+")
 
 
 def ground(
@@ -52,12 +50,6 @@ def ground(
     opened = _opened(context, picture)
     questions = [(words, prompts.where(words, opened, every=every)) for words in phrases]
     yield from _found(context, opened, questions, controls)
-
-
-def phrases_of(text: str) -> list[str]:
-    """One a line, or parted by semicolons; the same one twice is one."""
-    phrases = (part.strip() for part in _BETWEEN.split(text))
-    return list({phrase.casefold(): phrase for phrase in phrases if phrase}.values()) or [text]
 
 
 def describe(
