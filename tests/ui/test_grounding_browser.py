@@ -298,6 +298,16 @@ def test_nothing_moves_while_a_caption_with_boxes_is_written_and_drawn(visit, sl
         assert tab.evaluate("shifts") == []
 
 
+def test_on_a_phone_no_empty_place_is_left_before_boxes_were_asked_for(visit):
+    tab = visit(viewport=PHONE)
+    tab.get_by_role("tab").nth(2).click()
+    for style in ("Short", "With boxes"):
+        tab.locator("#caption-style").get_by_label(style).check()
+        above = tab.locator("#captioning .gr-accordion", has_text="The model's own words").bounding_box()
+        below = tab.locator("#captioning .block.examples-head").bounding_box()
+        assert 0 < below["y"] - above["y"] - above["height"] < 30
+
+
 def test_a_result_is_no_obstacle_for_anyone(visit, tmp_path):
     """In the dark here; in the light in the first journey."""
     tab = visit("zh", color_scheme="dark")
