@@ -188,6 +188,16 @@ def test_a_region_is_asked_about_as_the_model_writes_boxes_and_is_called_what_wa
     assert rgb(COLOURS[0]) in colours_of(steps[0].drawn)
 
 
+def test_an_answer_that_nothing_is_there_is_no_things_name(make, path):
+    context = make()
+    said = "You asked: What is in the box? I see a picture of 320 x 200 pixels, and this is turn 1."
+    taught = replace(context.prompts["grounding"], nothing=said)
+    done = last(looking.describe(replace(context, prompts={"grounding": taught}), path, (32, 40, 96, 80)))
+    assert done.regions == ()
+    assert rgb(COLOURS[0]) in colours_of(done.drawn)  # where was looked is still shown
+    assert "What is in the box" in results.view(SAY, done).text
+
+
 def test_a_question_about_a_region_takes_the_place_of_its_description(make, path):
     done = last(looking.describe(make(), path, (32, 40, 96, 80), " Is it {box} red? "))
     assert done.text.startswith("You asked: Look at [[100,200,300,400]]. Is it {box} red?")
