@@ -488,3 +488,23 @@ def test_the_raw_view_of_a_caption_has_the_models_words_alone(context_and_page):
         assert "#mine" in tab.shows("caption-text")
 
     asyncio.run(plays())
+
+
+@pytest.mark.parametrize("tab_name", ["grounding", "compare"])
+def test_a_free_place_is_waited_for_where_there_is_none(engine_and_page, tab_name):
+    """Else the page may still be uploading the picture."""
+    _, page = engine_and_page
+    begin, run, _, place = TABS[tab_name]
+
+    async def plays():
+        tab = Tab(page)
+        await tab.does(begin, place)
+        assert "Sending the question" in tab.shows(place)
+        if tab_name == "compare":  # there is one place for both sides
+            assert "Waiting for a free place" in tab.shows("compare-right-line")
+        tab = Tab(page)
+        tab.waits(run, place)  # as somebody else's
+        await tab.does(begin, place)
+        assert "Waiting for a free place" in tab.shows(place)
+
+    asyncio.run(plays())
