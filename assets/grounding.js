@@ -43,6 +43,7 @@
       frame = home.appendChild(document.createElement("div"));
       frame.className = "marked";
       new ResizeObserver(() => requestAnimationFrame(show)).observe(home); // hidden tabs have no size
+      new MutationObserver(() => requestAnimationFrame(forget)).observe(home, {childList: true, subtree: true});
     }
     const [x0, y0, x1, y1] = fields().map(field => Number(field?.value));
     const isWhole = x0 !== x1 && y0 !== y1;
@@ -58,6 +59,15 @@
     frame.style.top = `${top - origin.top - home.clientTop + a[1] * scale}px`;
     frame.style.width = `${(b[0] - a[0]) * scale}px`;
     frame.style.height = `${(b[1] - a[1]) * scale}px`;
+  };
+
+  // A region goes with its picture.
+  const forget = () => {
+    if (!source || image()) return;
+    source = "";
+    first = null;
+    write([0, 0, 0, 0]);
+    show();
   };
 
   const onPicture = event => event.target.closest?.(`${HOME} img`) && isAsking() && image()?.naturalWidth;

@@ -59,7 +59,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Find ``phrase`` in a picture; ``out`` is a file for the drawn copy."""
+    """Find ``phrase``, or each of several, in a picture; ``out`` is a file for the drawn copy."""
 
     image: str
     phrase: str
@@ -213,7 +213,7 @@ def _build_parser() -> argparse.ArgumentParser:
             "find something in a picture",
             (
                 ("image", "IMAGE", None, "a picture file"),
-                ("phrase", "PHRASE", None, "what to find, like 'the red car'"),
+                ("phrase", "PHRASE", None, "what to find, like 'the red car'; several are parted by semicolons"),
             ),
         ),
         ("caption", "caption pictures", (("paths", "PATH", "+", "picture files, folders of them, and zip archives"),)),

@@ -46,6 +46,7 @@ class PromptSet:
     whole: str = ""  # holds {question}; what a model without a chat template is told
     ground_all: str = ""  # holds {phrase}; asks for every instance, where the family is told so in other words
     ask_region: str = ""  # holds {box} and {question}; empty when it only names what is in a box
+    nothing: str = ""  # what it says of a box with nothing in it, where it was taught such an answer
 
     def ask_where(self, phrase: str) -> str:
         """The question that makes the model answer with the boxes of ``phrase``."""
@@ -101,6 +102,7 @@ def load_prompts(name: str) -> PromptSet:
         whole=data.get("whole", ""),
         ground_all=data.get("ground_all", ""),
         ask_region=data.get("ask_region", ""),
+        nothing=data.get("nothing", ""),
     )
 
 

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from demo.asking import Asker, StoppedError, harmless, note, ready_to_ask
@@ -23,6 +24,7 @@ from demo.engine.manager import resolve_roles
 from demo.errors import ClipError, ConfigError, DemoError, InvalidInput, PictureError
 from demo.grounding.draw import draw
 from demo.grounding.export import records
+from demo.grounding.phrases import phrases_of
 from demo.imaging import open_with_note
 from demo.types import Clip, Message, Picture, Region
 from demo.video import is_clip, is_video, open_clip
@@ -136,20 +138,31 @@ def _print_dimmed(text: str) -> None:
 def _ground(task: Ground, config: EngineConfig) -> int:
     out = None if task.out is None else _drawn_file(task.out, task.image)
     picture = _open(task.image)
-    phrase = _question(task.phrase, "phrase")
+    phrases = phrases_of(_question(task.phrase, "phrase"))
+    found: list[Region] = []
     with ready_to_ask(config, "grounding") as asker:
-        answer = asker.ask([asker.prompts.where(phrase, picture)]).strip()
-        regions = asker.regions(answer, picture, unnamed=phrase)
-    if task.json:
-        print(json.dumps({"phrase": phrase, "answer": answer, "regions": records(regions, picture.size)}))
-    else:
-        _print_regions(regions)
-        if not regions:
-            print(harmless(answer))
-            note("(no box in this answer)")
+        for phrase in phrases:
+            answer = asker.ask([asker.prompts.where(phrase, picture)]).strip()
+            regions = asker.regions(answer, picture, unnamed=phrase)
+            if len(phrases) > 1:  # as on the page: told apart by what was asked, whatever words the model has for it
+                regions = [replace(region, label=phrase) for region in regions]
+            _print_found(task, phrase, answer, regions, picture)
+            found += regions
     if out is not None:
-        _write(out, lambda: draw(picture, regions).save(out))
+        _write(out, lambda: draw(picture, found).save(out))
     return 0
+
+
+def _print_found(task: Ground, phrase: str, answer: str, regions: Sequence[Region], picture: Picture) -> None:
+    """At once, so that it stays when the next one is stopped; as JSON, an object a line for each phrase."""
+    if task.json:
+        said = {"phrase": phrase, "answer": answer, "regions": records(regions, picture.size)}
+        print(json.dumps(said), flush=True)
+        return
+    _print_regions(regions)
+    if not regions:
+        print(harmless(answer))
+        note("(no box in this answer)")
 
 
 def _drawn_file(out: str, image: str) -> Path:
@@ -166,7 +179,7 @@ def _drawn_file(out: str, image: str) -> Path:
 def _print_regions(regions: Sequence[Region]) -> None:
     for region in regions:
         box = region.box
-        print(f"{harmless(region.label)}: {box.x0:.0f} {box.y0:.0f} {box.x1:.0f} {box.y1:.0f}")
+        print(f"{harmless(region.label)}: {box.x0:.0f} {box.y0:.0f} {box.x1:.0f} {box.y1:.0f}", flush=True)
 
 
 # --- input and output
@@ -207,7 +220,7 @@ def _open(path: str | Path) -> Picture:
 def _question(text: str, name: str = "question") -> str:
     cleaned = text.encode("utf-8", "replace").decode("utf-8").strip()  # half characters from a terminal
     if not cleaned:
-        raise InvalidInput(f"The {name} is empty", remedy=f"Type a {name}.")
+        raise InvalidInput(f"The {name} is empty", remedy=f"Type a {name} first.")
     return cleaned
 
 

@@ -35,7 +35,7 @@ def test_a_file_holds_nothing_that_is_not_read(path):
     assert (
         read
         <= set(json.loads(path.read_text()))
-        <= {*read, "verified", "whole", "templates", "ground_all", "ask_region"}
+        <= {*read, "verified", "whole", "templates", "ground_all", "ask_region", "nothing"}
     )
 
 

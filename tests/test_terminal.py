@@ -133,6 +133,7 @@ def test_a_conversation_goes_on_after_an_error_and_remembers_its_turns(picture, 
         (["chat", "launch.py", "-q", "x"], "not a picture"),
         (["ground", "absent.png", "dog"], "absent.png"),
         (["ground", "PICTURE", " "], "phrase is empty"),
+        (["ground", "PICTURE", ";;;"], "The phrase is empty. Type a phrase first."),
         (["ground", "PICTURE", "dog", "--out", "x.txt"], "--out.*x.txt"),
         (["ground", "PICTURE", "dog", "--out", "PICTURE"], "the picture itself"),
         (["ground", "PICTURE", "dog", "--out", "absent/x.png"], "no existing folder"),
@@ -245,6 +246,20 @@ def test_grounding_prints_pixels_and_json_and_draws_a_copy(picture, tmp_path):
     assert (drawn[300:, 250:] == 120).all()
     assert (drawn[94:99, 100:180] != 120).any()
     assert picture.read_bytes() == before
+
+
+def test_each_of_several_phrases_is_looked_for(picture, tmp_path):
+    finished = launch("ground", picture, "the dog; the cat", "--model", "fake")
+    assert (finished.returncode, finished.stdout) == (0, "the dog: 64 96 192 192\nthe cat: 64 96 192 192\n")
+    launch("ground", picture, "the cat", "--out", tmp_path / "one.png", "--model", "fake")
+    finished = launch(
+        "ground", picture, "the dog; the cat", "--json", "--out", tmp_path / "both.png", "--model", "fake"
+    )
+    found = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [one["phrase"] for one in found] == ["the dog", "the cat"]
+    assert [[region["label"] for region in one["regions"]] for one in found] == [["the dog"], ["the cat"]]
+    one, both = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "both"))
+    assert (one != both).any()
 
 
 def test_an_answer_without_a_box_is_printed_as_it_is(picture):

@@ -24,7 +24,7 @@ TABLE = """${!value || !value.rows ? value : '<captions-' + value.number + '><ta
 def job_html(say: Texts, batch: Batch) -> str:
     """A bar and a line below it."""
     progress = batch.progress
-    words = progress_words(say, progress)
+    words = progress_words(say, progress, goes_on=batch.is_open)
     if batch.room.is_short:
         words += f" · {say('batch.short', count=batch.room.limit)}"
     if batch.keeping != "kept" and batch.is_open:
@@ -63,13 +63,14 @@ def span_html(say: Texts, viewer: Viewer) -> str:
     return f"<p class='line'>{html.escape(words)}</p>"
 
 
-def progress_words(say: Texts, progress: Progress) -> str:
+def progress_words(say: Texts, progress: Progress, *, goes_on: bool) -> str:
+    """How long it may take is said of a job that goes on, or can."""
     parts = [say("batch.progress", done=progress.done + progress.failed, total=progress.total)]
     if progress.failed:
         parts.append(say("batch.failed", count=progress.failed))
     if progress.made:
         parts.append(_rate(say, progress.per_s))
-    if progress.left and progress.left_s is not None:
+    if goes_on and progress.left and progress.left_s is not None:
         parts.append(say("batch.left", time=_duration(say, progress.left_s)))
     return " · ".join(parts)
 

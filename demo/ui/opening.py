@@ -19,7 +19,7 @@ from demo.ui.language import PARAMETER, TAGS, Texts
 from demo.ui.uploads import refusals
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "words.js", "grounding.js", "shortcuts.js"))
+SCRIPTS = tuple(_ASSETS / name for name in ("page.js", "tabs.js", "words.js", "grounding.js", "shortcuts.js"))
 PAPER, NIGHT = "#f8f8f6", "#131312"  # of the theme
 MOST_KEPT = 16  # one for each language and address
 

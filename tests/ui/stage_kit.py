@@ -25,6 +25,10 @@ class Tab:
         """What the part of this id shows."""
         return self._shown.get((self._part(name)._id, key))
 
+    def holds(self, name, place):
+        """What the page has in the last part that an event changes."""
+        return self._shown.get((self._function(name, place).outputs[-1]._id, "value"))
+
     def types(self, name, value):
         self._shown[self._part(name)._id, "value"] = value
 

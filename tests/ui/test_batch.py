@@ -234,6 +234,18 @@ def test_stop_and_a_closed_page_end_the_answer_under_way(make, tmp_path, ending)
     assert len(job.left) == 3
 
 
+@pytest.mark.parametrize(("ending", "tells"), [("pause", True), ("stop", False)])
+def test_how_long_it_may_take_is_said_of_what_can_go_on(make, ending, tells):
+    context = make()
+    job = batch.begin(context, uploads(context, 3), "short")
+    with closing(batch.turn(context, job, nobody)) as turn:
+        assert until(lambda: next(turn) is not None and job.progress.made)
+        getattr(job, ending)()
+    assert job.progress.left
+    assert "1 of 3" in jobs.job_html(SAY, job)
+    assert ("left" in jobs.job_html(SAY, job)) is tells
+
+
 def test_what_would_befall_every_picture_pauses_the_job_and_says_so(make):
     context = make(wait=False, fail_load="broken_checkpoint")
     job = batch.begin(context, uploads(context, 2), "short")

@@ -134,10 +134,14 @@ def test_phrases_are_found_together_one_that_is_not_there_is_named_and_a_box_is_
     expect(tab.locator("#ground-text")).to_contain_text("dog", timeout=DONE_MS)
     expect(tab.locator("#ground-table tbody tr")).to_have_count(1)
     (tree,) = [box for noun, box in things if noun == "tree"]
-    for name, value in zip(("x0", "y0", "x1", "y1"), (tree.x0, tree.y0, tree.x1, tree.y1), strict=True):
-        tab.locator(f"#ground-{name} input").fill(str(round(value)))
-    tab.locator("#ground-ask").click()
-    expect(tab.locator("#ground-text")).to_contain_text("tree", timeout=DONE_MS)
+    nowhere = Box(540, 20, 720, 180)
+    assert all(iou(nowhere, box) == 0 for _, box in things)
+    for region, says, num_rows in ((tree, "tree", 1), (nowhere, "Nothing that I know.", 0)):
+        for name, value in zip(("x0", "y0", "x1", "y1"), (region.x0, region.y0, region.x1, region.y1), strict=True):
+            tab.locator(f"#ground-{name} input").fill(str(round(value)))
+        tab.locator("#ground-ask").click()
+        expect(tab.locator("#ground-text")).to_contain_text(says, timeout=DONE_MS)
+        expect(tab.locator("#ground-table tbody tr")).to_have_count(num_rows)
 
 
 def test_a_caption_with_boxes_names_the_things_and_points_at_them(tab):

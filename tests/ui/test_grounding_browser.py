@@ -223,6 +223,27 @@ def test_a_region_is_drawn_in_pixels_of_the_picture_itself_and_shown_where_it_is
     expect(tab.locator("#ground-line .error")).to_contain_text("There is no region in the picture")
 
 
+def test_a_region_goes_with_its_picture(visit, tmp_path):
+    tab = visit()
+    picture = write(tmp_path, "scene.png", file_of(scene()))
+    give(tab, picture)
+    tab.get_by_label("Ask about a region").check()
+    drag(tab, (0.2, 0.2), (0.8, 0.8))
+    expect(tab.locator("#ground-picture .marked")).to_be_visible()
+    tab.locator("#ground-picture").get_by_label("Remove Image").click()
+    expect(tab.locator("#ground-picture img")).to_have_count(0)
+    expect(tab.locator("#ground-picture .marked")).to_be_hidden()
+    assert until(lambda: region(tab) == [0, 0, 0, 0])
+    expect(tab.locator("#ground-tip")).to_contain_text("Drag a rectangle")
+    give(tab, picture)
+    drag(tab, (0.2, 0.2), (0.8, 0.8))
+    tab.mouse.click(*on_picture(tab, 0.5, 0.5))  # half of another one
+    expect(tab.locator("#ground-tip")).to_contain_text("Now tap the opposite corner")
+    tab.locator("#ground-picture").get_by_label("Remove Image").click()
+    expect(tab.locator("#ground-picture .marked")).to_be_hidden()
+    expect(tab.locator("#ground-tip")).to_contain_text("Drag a rectangle")
+
+
 def test_a_region_is_tapped_on_a_touch_screen(visit, tmp_path):
     tab = visit("zh", viewport=PHONE, has_touch=True, is_mobile=True)
     give(tab, write(tmp_path, "scene.png", file_of(scene(1200, 900))))
@@ -275,6 +296,16 @@ def test_nothing_moves_while_a_caption_with_boxes_is_written_and_drawn(visit, sl
         expect(tab.locator("#caption-line")).to_contain_text("tokens", timeout=30_000)
         tab.wait_for_timeout(300)
         assert tab.evaluate("shifts") == []
+
+
+def test_on_a_phone_no_empty_place_is_left_before_boxes_were_asked_for(visit):
+    tab = visit(viewport=PHONE)
+    tab.get_by_role("tab").nth(2).click()
+    for style in ("Short", "With boxes"):
+        tab.locator("#caption-style").get_by_label(style).check()
+        above = tab.locator("#captioning .gr-accordion", has_text="The model's own words").bounding_box()
+        below = tab.locator("#captioning .block.examples-head").bounding_box()
+        assert 0 < below["y"] - above["y"] - above["height"] < 30
 
 
 def test_a_result_is_no_obstacle_for_anyone(visit, tmp_path):

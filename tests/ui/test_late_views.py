@@ -5,14 +5,17 @@ Whatever of the stopped run comes late, in another order or never.
 
 import asyncio
 import re
-from dataclasses import replace
+import threading
+from dataclasses import dataclass, replace
 
 import pytest
+from gradio import FileData
 from page_kit import file_of, scene, write
 from stage_kit import Tab
 
 from demo.ui.app import build_app
 from demo.ui.handlers import answering
+from demo.ui.pictures import PictureStore
 
 # gradio's queue makes an event loop for its locks and never closes it
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -26,6 +29,18 @@ FATES = (
     "shown never",  # it was in the session before the stop, and never comes to the page
     "lost",  # gradio drops what the run made
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting(PictureStore):
+    """Two events that look at their pictures go on only when both have looked."""
+
+    both: threading.Barrier
+
+    def adopt(self, path, **options):
+        adopted = PictureStore.adopt(self, path, **options)
+        self.both.wait(timeout=30)
+        return adopted
 
 
 class Listening:
@@ -260,6 +275,47 @@ def test_undo_and_retry_that_are_pressed_twice_or_too_late_change_nothing(engine
     asyncio.run(plays())
 
 
+def test_two_events_of_one_double_click_ask_once(make, monkeypatch):
+    context = make()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(context.store.folder))  # where uploads land
+    meeting = Meeting(context.store.folder, threading.Barrier(2))
+    page = build_app(replace(context, store=meeting))
+    picture = write(context.store.folder, "scene.png", file_of(scene()))
+
+    async def plays():
+        tab = Tab(page)
+        await tab.loads()
+        tab.types("message", {"text": "Where is the dog?", "files": [FileData(path=picture).model_dump()]})
+        first, second = await asyncio.gather(tab.makes("send", CHAT), tab.makes("send", CHAT))
+        for view in (first, second):
+            await view.arrives()
+            view.is_shown()
+        assert tab.holds("send", CHAT) == 1
+        assert tab.shows("message")["text"] == ""
+        await tab.begins("answer", CHAT).ends()
+        assert [turn["role"] for turn in tab.shows(CHAT)] == ["user", "assistant"]
+
+    asyncio.run(plays())
+
+
+def test_a_question_that_is_refused_as_another_is_answered_leaves_that_one_alone(engine_and_page):
+    _, page = engine_and_page
+
+    async def plays():
+        tab = Tab(page)
+        await tab.loads()
+        tab.types("message", {"text": "Who are you?", "files": []})
+        first = await tab.makes("send", CHAT)
+        second = await tab.makes("send", CHAT)  # the page has not heard of the first yet
+        for view in (first, second):
+            await view.arrives()
+            view.is_shown()
+        assert tab.holds("send", CHAT) == 1  # else the page would ask for the answer once more
+        assert "still being written" in str(tab.shows("chat-notice"))
+
+    asyncio.run(plays())
+
+
 TABS = {  # what begins, runs and reports, and where it is shown
     "chat": ("send", "answer", "give_back", CHAT),
     "grounding": ("start", "answers", "failed", "ground-line"),
@@ -430,5 +486,25 @@ def test_the_raw_view_of_a_caption_has_the_models_words_alone(context_and_page):
         assert "#mine" not in own
         assert re.sub("<[^>]+>", "", tab.shows("caption-text")).startswith(f"A photo: {own[:20]}")
         assert "#mine" in tab.shows("caption-text")
+
+    asyncio.run(plays())
+
+
+@pytest.mark.parametrize("tab_name", ["grounding", "compare"])
+def test_a_free_place_is_waited_for_where_there_is_none(engine_and_page, tab_name):
+    """Else the page may still be uploading the picture."""
+    _, page = engine_and_page
+    begin, run, _, place = TABS[tab_name]
+
+    async def plays():
+        tab = Tab(page)
+        await tab.does(begin, place)
+        assert "Sending the question" in tab.shows(place)
+        if tab_name == "compare":  # there is one place for both sides
+            assert "Waiting for a free place" in tab.shows("compare-right-line")
+        tab = Tab(page)
+        tab.waits(run, place)  # as somebody else's
+        await tab.does(begin, place)
+        assert "Waiting for a free place" in tab.shows(place)
 
     asyncio.run(plays())

@@ -40,20 +40,6 @@ def colours_of(drawn):
 # --- phrases
 
 
-@pytest.mark.parametrize(
-    ("text", "phrases"),
-    [
-        ("the dog", ["the dog"]),
-        ("the dog; a cat\n\n  the sun ;", ["the dog", "a cat", "the sun"]),
-        ("狗；猫", ["狗", "猫"]),
-        ("Dog;dog", ["dog"]),
-        (";", [";"]),
-    ],
-)
-def test_phrases_are_parted_by_lines_and_semicolons(text, phrases):
-    assert looking.phrases_of(text) == phrases
-
-
 def test_several_phrases_are_asked_one_after_the_other_and_have_a_colour_each(make, path):
     context = make(token_s=0.01)
     steps = list(looking.ground(context, path, "the dog; the cat"))
@@ -112,8 +98,9 @@ def test_too_many_phrases_and_no_picture_are_refused(make, path):
     context = make()
     with pytest.raises(InvalidInput, match=r"Too many phrases at once \(13\)\. Ask for 12 at most"):
         last(looking.ground(context, path, ";".join(map(str, range(13)))))
-    with pytest.raises(InvalidInput, match="phrase is empty"):
-        last(looking.ground(context, None, " "))
+    for nothing in (" ", ";;;"):
+        with pytest.raises(InvalidInput, match=r"The phrase is empty\. Type a phrase first\."):
+            last(looking.ground(context, path, nothing))
     with pytest.raises(InvalidInput, match="no picture"):
         last(looking.ground(context, None, "dog"))
 
@@ -199,6 +186,16 @@ def test_a_region_is_asked_about_as_the_model_writes_boxes_and_is_called_what_wa
     assert "[[" not in results.view(SAY, done).text
     assert steps[0].drawn is not None  # the region is shown before anything is said of it
     assert rgb(COLOURS[0]) in colours_of(steps[0].drawn)
+
+
+def test_an_answer_that_nothing_is_there_is_no_things_name(make, path):
+    context = make()
+    said = "You asked: What is in the box? I see a picture of 320 x 200 pixels, and this is turn 1."
+    taught = replace(context.prompts["grounding"], nothing=said)
+    done = last(looking.describe(replace(context, prompts={"grounding": taught}), path, (32, 40, 96, 80)))
+    assert done.regions == ()
+    assert rgb(COLOURS[0]) in colours_of(done.drawn)  # where was looked is still shown
+    assert "What is in the box" in results.view(SAY, done).text
 
 
 def test_a_question_about_a_region_takes_the_place_of_its_description(make, path):

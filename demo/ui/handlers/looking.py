@@ -8,7 +8,6 @@ by the path of an upload, a region by its corners in pixels of the picture, upri
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
@@ -22,6 +21,7 @@ from demo.grounding.draw import draw
 from demo.grounding.geometry import clip, iou, ordered
 from demo.grounding.highlight import plain
 from demo.grounding.labels import shown
+from demo.grounding.phrases import phrases_of
 from demo.prompts import PromptSet
 from demo.types import Box, Message, Picture, Region, Role, Size
 from demo.ui.context import UiContext
@@ -34,8 +34,6 @@ from demo.ui.notes import STOPPED, Remark, note
 MAX_PHRASES = 12  # of one run
 MAX_NAME = 80  # characters of a label
 SAME = 0.8  # overlap of a box in an answer with the one that was asked about, from which it only repeats it
-
-_BETWEEN = re.compile(r"[;；\n]+")
 
 
 def ground(
@@ -54,12 +52,6 @@ def ground(
     yield from _found(context, opened, questions, controls)
 
 
-def phrases_of(text: str) -> list[str]:
-    """One a line, or parted by semicolons; the same one twice is one."""
-    phrases = (part.strip() for part in _BETWEEN.split(text))
-    return list({phrase.casefold(): phrase for phrase in phrases if phrase}.values()) or [text]
-
-
 def describe(
     context: UiContext,
     picture: str | None,
@@ -69,7 +61,8 @@ def describe(
 ) -> Generator[Answer, None, None]:
     """Say what is in a region, or answer a question about it. Raises the family's errors.
 
-    The region is drawn from the first step on; once all is said, it is called what was said of it.
+    The region is drawn from the first step on; once all is said, it is called what was said of it, unless that is that
+    nothing is there.
     """
     prompts = _prompts_for(context, "grounding")
     asked = checked_question(context, question) if question and question.strip() else ""
@@ -81,7 +74,7 @@ def describe(
     with closing(answering(context, "grounding", (message,), sampling_of(*controls), draws=False)) as steps:
         for answer in steps:
             if answer.state in ("done", "stopped"):
-                regions = _called(answer, box)
+                regions = _called(context, answer, box)
                 drawn = _drawn(context, opened, regions) if regions else drawn
                 answer = replace(answer, regions=regions)
             yield replace(answer, drawn=drawn, about=box)
@@ -118,7 +111,7 @@ def caption(
 
 def stopped(context: UiContext, answer: Answer, picture: str) -> Answer:
     """What a run leaves that was stopped there: its words and the boxes found so far, drawn."""
-    regions = _called(answer, answer.about) if answer.about else answer.regions
+    regions = _called(context, answer, answer.about) if answer.about else answer.regions
     drawn, remark = answer.drawn, STOPPED
     if regions:
         with suppress(DemoError):  # the picture may be gone by now
@@ -193,11 +186,17 @@ def _renamed(regions: Iterable[Region], name: str) -> tuple[Region, ...]:
     return tuple(replace(region, label=name) for region in regions)
 
 
-def _called(answer: Answer, box: Box) -> tuple[Region, ...]:
-    """The region by the name that its description is, unless the answer is about other boxes than that one."""
+def _called(context: UiContext, answer: Answer, box: Box) -> tuple[Region, ...]:
+    """The region by the name that its description is, unless the answer is about other boxes than that one.
+
+    No region where the answer is that nothing is there: it is no thing's name.
+    """
     if any(iou(region.box, box) < SAME for region in answer.regions):
         return answer.regions
-    name = shown(plain(answer.text, answer.regions))[:MAX_NAME].rstrip(" .")
+    said = shown(plain(answer.text, answer.regions))
+    if said == context.prompts["grounding"].nothing:
+        return ()
+    name = said[:MAX_NAME].rstrip(" .")
     end = len(answer.text)
     span = answer.regions[0].box_span if answer.regions else (end, end)
     return (Region(name, box, None, span, 0),) if name else ()

@@ -53,18 +53,20 @@ class Events:
     # --- those that ask the model
 
     def send(self, request: gr.Request, box: Box, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
-        say = self.context.languages.of(request)
+        say, before = self.context.languages.of(request), visitor.conversation
         try:
-            accepted = handlers.accept(self.context, draft_in(box), visitor.conversation, at=visitor.editing)
+            accepted = handlers.accept(self.context, draft_in(box), before, at=visitor.editing)
         except DemoError as error:
-            return [*self._view(say, visitor, notice=say.told(str(error))), count]
-        self._asked(visitor, accepted, count, asked)
+            return [*self._view(say, visitor, notice=say.told(str(error))), gr.skip()]
+        if not self._asked(visitor, before, accepted, count, asked):
+            return [*self._skipped(), gr.skip()]
         return [*self._view(say, visitor, Draft()), visitor.stops.number]
 
     def retry(self, request: gr.Request, visitor: Visitor, count: float, *asked: Any) -> list[Any]:
-        if visitor.conversation.is_open:  # pressed before the page heard that something was asked
+        before = visitor.conversation
+        # pressed before the page heard that something was asked
+        if before.is_open or not self._asked(visitor, before, before.asked_again(), count, asked):
             return [*self._skipped(), gr.skip()]
-        self._asked(visitor, visitor.conversation.asked_again(), count, asked)
         return [*self._view(self.context.languages.of(request), visitor), visitor.stops.number]
 
     def answer(self, request: gr.Request, visitor: Visitor, *asked: Any) -> Generator[list[Any], None, None]:
@@ -159,16 +161,26 @@ class Events:
 
     # --- what they share
 
-    def _asked(self, visitor: Visitor, conversation: Conversation, count: float, asked: tuple[Any, ...]) -> None:
-        """The answer is begun where a place is free, so that the model does not wait for the page to come for it."""
-        visitor.record.asked(conversation, count)
-        visitor.editing = None
-        stops, number = visitor.stops, visitor.stops.number
+    def _asked(
+        self, visitor: Visitor, before: Conversation, conversation: Conversation, count: float, asked: tuple[Any, ...]
+    ) -> bool:
+        """False, and nothing is asked, where the conversation is no longer what it was before: a double click makes two
+        events, and the other one may have been first.
+
+        The answer is begun where a place is free, so that the model does not wait for the page to come for it.
+        """
+        stops = visitor.stops
+        with stops.lock:
+            if visitor.conversation is not before:
+                return False
+            visitor.record.asked(conversation, count)
+            visitor.editing, number = None, stops.number
         visitor.begun = self.starts.begin(
             self._answered(conversation, asked),
             lambda: stops.is_open and stops.number == number,
             free=lambda: self.line.free(self.context.engine.capacity),
         )
+        return True
 
     def _steps(self, visitor: Visitor, asked: tuple[Any, ...]) -> Generator[Conversation, None, None]:
         """Those that were begun, or else new ones."""

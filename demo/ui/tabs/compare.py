@@ -26,6 +26,7 @@ from demo.ui.notes import line_of
 from demo.ui.reading import readable
 from demo.ui.stops import Stops
 from demo.ui.tabs.chat import system_prompt
+from demo.ui.tabs.looking_events import asked_line
 from demo.ui.thinking import pending
 from demo.ui.widgets import (
     REACHABLE,
@@ -156,7 +157,7 @@ def _wire(tab: CompareTab, context: UiContext, line: Line) -> None:
         say = context.languages.of(request)
         for place in PLACES:
             both.of(place).asked(number)
-        lines = [markup.line(line_of(say, Answer().remark), "busy")] * len(PLACES)
+        lines = [asked_line(say, context, line, before=index) for index in range(len(PLACES))]
         return [*lines, *_pressed(True), both.left.number]
 
     def stop(request: gr.Request, both: Both) -> list[Any]:

@@ -30,6 +30,15 @@ Ask = Callable[..., Generator[Answer, None, None]]
 NUM_PARTS = 7  # of a result, the line first, without its downloads
 
 
+def asked_line(say: Texts, context: UiContext, line: Line, *, before: int = 0) -> str:
+    """Until a run begins: a page asks for it once its picture is uploaded, so that a free place is not waited for.
+
+    So many runs were asked for just ``before``.
+    """
+    is_free = line.free(context.engine.capacity) > before
+    return markup.line(say("answer.sent" if is_free else "answer.queued"), "busy")
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """gradio's events of such a tab. All but two of them return values for `Result.outputs` and `Switch.outputs`.
@@ -90,7 +99,7 @@ class Events:
     # --- views
 
     def _waits(self, say: Texts) -> list[Any]:
-        return [markup.line(line_of(say, Answer().remark), "busy"), *self._pressed(True)]
+        return [asked_line(say, self.context, self.line), *self._pressed(True)]
 
     def _at_rest(self, say: Texts, record: Record[Kept]) -> list[Any]:
         """After a stop: what was found so far, which can be used like all that was found."""
