@@ -103,10 +103,11 @@ class _Outbox:
 
 
 def _sweep(pid: int) -> None:
-    """Remove what torch shares with other processes by name, and unlinks only where a process ends by itself."""
-    for left in SHARED_MEMORY.glob(f"torch_{pid}_*"):
-        with contextlib.suppress(OSError):
-            left.unlink()
+    """Remove what torch and CUDA share with other processes by name, and unlink only where a process ends by itself."""
+    for names in (f"torch_{pid}_*", f"cuda.shm.*.{pid:x}.*"):
+        for left in SHARED_MEMORY.glob(names):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _how_it_ended(code: int | None) -> str:

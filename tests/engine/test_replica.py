@@ -96,17 +96,19 @@ def test_what_a_process_shared_by_name_goes_with_it(start):
     replica = start("fake?die_at=0", restart=RestartPolicy(first_s=30.0))
     assert until(lambda: replica.is_ready)
     pid = replica.snapshot().pid
-    left, others = (SHARED_MEMORY / f"torch_{number}_1_0" for number in (pid, f"{pid}0"))
+    names = [f"torch_{pid}_1_0", f"cuda.shm.0.{pid:x}.1", f"torch_{pid}0_1_0", f"cuda.shm.0.{pid:x}0.1"]
+    *left, one_others, another_others = (SHARED_MEMORY / name for name in names)
     try:
-        left.write_bytes(b"counters")
-        others.write_bytes(b"counters")
+        for each in (*left, one_others, another_others):
+            each.write_bytes(b"counters")
         with pytest.raises(ReplicaDied):
             list(replica.open(ask(), on_end=lambda: None))
-        assert until(lambda: not left.exists())
-        assert others.exists()
+        assert until(lambda: not any(each.exists() for each in left))
+        assert one_others.exists()
+        assert another_others.exists()
     finally:
-        left.unlink(missing_ok=True)
-        others.unlink(missing_ok=True)
+        for each in (*left, one_others, another_others):
+            each.unlink(missing_ok=True)
 
 
 def test_a_question_that_is_too_long_is_one_line_in_the_log_and_no_error(start, caplog):
