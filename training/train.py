@@ -195,13 +195,7 @@ def _is_coordinate(ids: Tensor) -> Tensor:
 
 
 def run(
-    recipe: Recipe,
-    bank: Bank,
-    pictures: Photos,
-    out: Path,
-    *,
-    minutes: float | None = None,
-    start: Path | None = None,
+    recipe: Recipe, bank: Bank, pictures: Photos, out: Path, *, minutes: float | None = None, start: Path | None = None
 ) -> Path:
     """Train and save; returns the model's directory.
 
