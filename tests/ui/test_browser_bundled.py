@@ -163,17 +163,20 @@ def test_a_caption_with_boxes_names_the_things_and_points_at_them(tab):
 
 
 def test_stop_ends_an_answer_in_the_middle(tab):
-    """A hot model rambles, which leaves time to press; should it end by itself, it is asked again."""
+    """A hot model that may not repeat itself rambles, which leaves time to press; should it end, it is asked again."""
+    tab.get_by_role("tabpanel").locator(".example").first.click()
+    expect(tab.locator(BOX)).not_to_have_value("")
     tab.get_by_role("tabpanel").get_by_text("How the answer is chosen").click()
-    temperature = tab.get_by_role("spinbutton", name=re.compile("Temperature")).first
-    expect(temperature).to_have_value("0")
-    tab.wait_for_timeout(200)  # gradio may lose what is typed while the folded part comes alive
-    temperature.fill("2")
-    tab.keyboard.press("Tab")
-    expect(temperature).to_have_value("2")
+    for name, usual in (("Temperature", "0"), ("Repetition penalty", "1")):
+        number = tab.get_by_role("spinbutton", name=re.compile(name)).first
+        expect(number).to_have_value(usual)
+        tab.wait_for_timeout(200)  # gradio may lose what is typed while the folded part comes alive
+        number.fill("2")
+        tab.keyboard.press("Tab")
+        expect(number).to_have_value("2")
     stopped = tab.locator("#conversation .bot .remark").filter(has_text="Stopped.")
     for attempt in range(1, 11):
-        tab.fill(BOX, "Describe the image in detail.")
+        tab.fill(BOX, "Describe the image and include the coordinates [[x0,y0,x1,y1]] of every object.")
         tab.press(BOX, "Enter")
         with suppress(TimeoutError):
             tab.locator("#message .stop-button").click(timeout=3_000)

@@ -62,13 +62,13 @@ def test_a_double_click_on_ask_both_gets_one_whole_answer_on_each_side(tab):
         expect(tab.locator("#compare-stop")).to_be_disabled()
 
 
+@pytest.mark.parametrize("between_ms", [30, 150])
 @pytest.mark.parametrize(("name", "kind"), [("Grounding", "ground"), ("Captioning", "caption")])
-def test_a_double_click_on_a_picture_s_question_gets_one_whole_answer(tab, name, kind):
+def test_a_double_click_on_a_picture_s_question_gets_one_whole_answer(tab, name, kind, between_ms):
     tab.get_by_role("tab", name=name).click()
     tab.get_by_role("tabpanel").locator(".example").first.click()
     expect(tab.locator(f"#{kind}-picture img")).to_be_visible()
-    for between_ms in (30, 80, 150):
-        click_twice(tab, f"#{kind}-run", between_ms)
-        expect(tab.locator(f"#{kind}-stop")).to_be_enabled()
-        expect(tab.locator(f"#{kind}-line")).to_contain_text("token", timeout=15_000)
-        expect(tab.locator(f"#{kind}-run")).to_be_enabled()
+    click_twice(tab, f"#{kind}-run", between_ms)
+    expect(tab.locator(f"#{kind}-line")).to_contain_text("token", timeout=15_000)
+    expect(tab.locator(f"#{kind}-run")).to_be_enabled()
+    expect(tab.locator(f"#{kind}-stop")).to_be_disabled()
