@@ -8,6 +8,8 @@ how far x is moved, how many times it swings over y and from which phase, then t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 
 BENT = 0.5  # share of the scenes whose things are bent
 STRONGEST = 0.045
-_ROUNDS = 3  # of the fixed point; each leaves less than a third of what was wrong
+_ROUNDS = 3  # of the fixed point; each leaves less than half of what was wrong
 
 
 def sample_waves(rng: np.random.Generator, num: int) -> FloatArray:
@@ -34,19 +36,20 @@ def sample_waves(rng: np.random.Generator, num: int) -> FloatArray:
 def bent_outline(points: FloatArray, waves: FloatArray) -> FloatArray:
     """Where points (K, P, 2) of drawings, -1..1 of their squares, are seen once each is bent by its wave (K, 6)."""
     drawn = points / 2 + 0.5
-    seen, turns = drawn, 2 * math.pi
-    x_by, x_times, x_from, y_by, y_times, y_from = waves.T[:, :, None]
+    seen = drawn
     for _ in range(_ROUNDS):
-        moved_x = x_by * np.sin(turns * (x_times * seen[..., 1] + x_from))
-        moved_y = y_by * np.sin(turns * (y_times * seen[..., 0] + y_from))
-        seen = drawn - np.stack([moved_x, moved_y], -1)
+        seen = drawn - np.stack(_moves(np.sin, seen[..., 0], seen[..., 1], waves.T[:, :, None]), -1)
     return (2 * seen - 1).astype(np.float32)
 
 
 def bent(x: Tensor, y: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
     """Which place of a drawing is seen at x, y, 0..1 of its square, (B, H, W), bent by its wave (B, 6)."""
-    x_by, x_times, x_from, y_by, y_times, y_from = (waves[:, i, None, None] for i in range(6))
-    turns = 2 * math.pi
-    moved_x = x_by * torch.sin(turns * (x_times * y + x_from))
-    moved_y = y_by * torch.sin(turns * (y_times * x + y_from))
+    moved_x, moved_y = _moves(torch.sin, x, y, waves.T[:, :, None, None])
     return x + moved_x, y + moved_y
+
+
+def _moves(sine: Callable[[Any], Any], x: Any, y: Any, wave: Any) -> tuple[Any, Any]:
+    """How far x and y are moved; arrays of numpy or of torch, the wave's six numbers first."""
+    x_by, x_times, x_from, y_by, y_times, y_from = wave
+    turns = 2 * math.pi
+    return x_by * sine(turns * (x_times * y + x_from)), y_by * sine(turns * (y_times * x + y_from))
