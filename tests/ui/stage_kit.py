@@ -49,9 +49,7 @@ class Tab:
 
     async def does(self, name, place):
         """An event from its beginning to what it shows."""
-        view = await self.makes(name, place)
-        await view.arrives()
-        view.is_shown()
+        await (await self.makes(name, place)).lands()
 
     async def makes(self, name, place):
         """An event that made what it shows; it is not in the session yet."""
@@ -110,6 +108,10 @@ class View:
     def is_shown(self):
         self._tab._onto_page(self._function, self._data)
 
+    async def lands(self):
+        await self.arrives()
+        self.is_shown()
+
 
 class Run:
     """An event that shows several views."""
@@ -126,8 +128,7 @@ class Run:
     async def ends(self):
         """Shows all that is still to come."""
         while (view := await self.makes()) is not None:
-            await view.arrives()
-            view.is_shown()
+            await view.lands()
 
     async def is_cancelled(self):
         if self._iterator is not None:

@@ -82,8 +82,7 @@ async def stops_after(tab, run, num_views, fate, place=CHAT):
         if (view := await run.makes()) is None:
             return None
         if number < num_views - 1:
-            await view.arrives()
-            view.is_shown()
+            await view.lands()
     steps = {
         "shown before": ("arrives", "shown", "stop"),
         "shown after": ("arrives", "stop", "shown"),
@@ -192,8 +191,7 @@ def test_the_next_question_is_not_lost_to_a_late_view(engine_and_page, reports_a
         await asks(tab, "And now?")
         asked = tab.shows(CHAT)
         assert (asked[:2], len(asked)) == (kept, 4)
-        await late.arrives()
-        late.is_shown()
+        await late.lands()
         await run.is_cancelled()
         if reports_at == "last":
             await reports(tab, 1)
@@ -214,8 +212,7 @@ async def stopped_and_over(page):
     await asks(tab, "Who are you?")
     run = tab.begins("answer", CHAT)
     view = await run.makes()
-    await view.arrives()
-    view.is_shown()
+    await view.lands()
     await tab.does("stop", CHAT)
     await run.ends()
     return tab
@@ -228,8 +225,7 @@ def test_the_end_of_a_stopped_answer_takes_no_button_from_the_next_question(engi
         tab = await stopped_and_over(page)
         late = await tab.makes("rest", CHAT)
         await asks(tab, "And now?")
-        await late.arrives()
-        late.is_shown()
+        await late.lands()
         assert tab.shows("message", "stop_btn")
         assert not tab.shows("message", "submit_btn")
         await tab.begins("answer", CHAT).ends()
@@ -266,8 +262,7 @@ def test_undo_and_retry_that_are_pressed_twice_or_too_late_change_nothing(engine
         second = await tab.makes("retry", CHAT)
         undone = await tab.makes("undo", CHAT)
         for view in (first, second, undone):
-            await view.arrives()
-            view.is_shown()
+            await view.lands()
         await reports(tab, 1)  # it was refused
         assert tab.shows(CHAT) == before
         assert tab.shows("message", "submit_btn")
@@ -288,8 +283,7 @@ def test_two_events_of_one_double_click_ask_once(make, monkeypatch):
         tab.types("message", {"text": "Where is the dog?", "files": [FileData(path=picture).model_dump()]})
         first, second = await asyncio.gather(tab.makes("send", CHAT), tab.makes("send", CHAT))
         for view in (first, second):
-            await view.arrives()
-            view.is_shown()
+            await view.lands()
         assert tab.holds("send", CHAT) == 1
         assert tab.shows("message")["text"] == ""
         await tab.begins("answer", CHAT).ends()
@@ -308,8 +302,7 @@ def test_a_question_that_is_refused_as_another_is_answered_leaves_that_one_alone
         first = await tab.makes("send", CHAT)
         second = await tab.makes("send", CHAT)  # the page has not heard of the first yet
         for view in (first, second):
-            await view.arrives()
-            view.is_shown()
+            await view.lands()
         assert tab.holds("send", CHAT) == 1  # else the page would ask for the answer once more
         assert "still being written" in str(tab.shows("chat-notice"))
 
@@ -367,8 +360,7 @@ def test_what_was_cleared_stays_cleared_whatever_comes_late(engine_and_page):
         for _ in range(4):
             late = await run.makes()
         await tab.does("clear", CHAT)
-        await late.arrives()
-        late.is_shown()
+        await late.lands()
         await run.is_cancelled()
         await reports(tab, 1)
         assert tab.shows(CHAT) == []
@@ -457,8 +449,7 @@ def test_a_late_view_takes_no_run_for_the_one_that_was_asked_for_since(context_a
         await tab.does("stop", "ground-line")
         await finds(tab, context, "a sun")
         waits = tab.shows("ground-line")
-        await late.arrives()
-        late.is_shown()
+        await late.lands()
         await run.is_cancelled()
         await tab.does("failed", "ground-line")
         assert tab.shows("ground-line") == waits
