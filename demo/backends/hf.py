@@ -226,7 +226,8 @@ class HFBackend:
             ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)  # noqa: B023
             cache.release()
             if ability.in_batch:
-                together = read_at_once(make(least_shared=None, together=_together(spec, placement)), forwards, truths)
+                trial = make(least_shared=None, together=_together(spec, placement))
+                together = read_at_once(trial, forwards, truths, ability)
                 cache.release()
                 cache.num_slots = placement.slots
                 rolling = make(least_shared=LEAST_SHARED if ability.reuses else None, together=together)

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from demo.backends.rows import Row
+
 
 @dataclass(frozen=True, slots=True)
 class Together:
@@ -23,6 +25,11 @@ class Together:
 
     tokens: int
     pictures: int
+
+    def holds(self, rows: Sequence[Row]) -> bool:
+        """Whether so much memory is planned for."""
+        num_tokens = len(rows) * max(row.num_tokens for row in rows)
+        return num_tokens <= self.tokens and sum(max(1, len(row.pictures)) for row in rows) <= self.pictures
 
 
 ALONE = Together(0, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from demo.backends.rows import Row
 # How far the scores may be apart, as a share of their norm: another order of additions moves them by far less, a wrong
 # mask or position by far more.
 CLOSE: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
+ROUNDING = 3  # one order of additions moves them so much further than another, in a model with much noise
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,11 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What slots may be used for."""
+    """What slots may be used for; ``apart`` is how far they move the scores, which is what rounding does to them."""
 
     in_batch: bool
     reuses: bool = False
+    apart: float = field(default=0.0, compare=False)
 
 
 class Led:
@@ -68,24 +70,25 @@ def rehearse(make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: to
     reused = _apart(rolling, truths)
     has_reused = rolling.num_reused > 0
     if has_reused and reused <= CLOSE[dtype] / 5:
-        return Ability(True, reuses=True)
+        return Ability(True, reuses=True, apart=reused)
     in_batch = _apart(make(False), truths)
     log.info("scores in slots are %.2g of their norm from generate()'s, %.2g with reuse", in_batch, reused)
     if in_batch > CLOSE[dtype]:
         return Ability(False)
-    return Ability(True, reuses=has_reused and reused <= 3 * in_batch)
+    return Ability(True, reuses=has_reused and reused <= ROUNDING * in_batch, apart=in_batch)
 
 
-def read_at_once(rolling: Rolling, forwards: Forwards, truths: Sequence[Truth]) -> Together:
+def read_at_once(rolling: Rolling, forwards: Forwards, truths: Sequence[Truth], ability: Ability) -> Together:
     """What ``rolling`` may read at once: what it does, if prompts come out of that as each does alone.
 
     A model that looks ahead in a prompt sees what fills up the shorter of two: then its scores depend on that.
     """
-    prompts = [truth.make_row().inputs for truth in truths]
-    if rolling.together == ALONE or not forwards.can_join or not alike(*prompts):
+    rows = [truth.make_row() for truth in truths]
+    prompts = [row.inputs for row in rows]
+    if not rolling.together.holds(rows) or not forwards.can_join or not alike(*prompts):
         return ALONE
     apart = _apart(rolling, truths)
-    if rolling.num_joined < len(truths) or apart > CLOSE[forwards.dtype]:
+    if rolling.num_joined < len(truths) or apart > max(CLOSE[forwards.dtype], ROUNDING * ability.apart):
         log.info("prompts are read alone: together, scores are %.2g of their norm from generate()'s", apart)
         return ALONE
     try:

@@ -10,7 +10,6 @@ answers, n prompts, V vocabulary.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -146,8 +145,8 @@ class Rolling:
         """Whether a prompt can be read with others without more memory or more patience than there is."""
         rows = [*group, row]
         num_tokens = len(rows) * max(one.num_tokens for one in rows)
-        most = min(self.together.tokens, PATIENCE_S * self._pace if self._running else math.inf)
-        if num_tokens > most or sum(max(1, len(one.pictures)) for one in rows) > self.together.pictures:
+        is_quick = not self._running or num_tokens <= PATIENCE_S * self._pace
+        if not is_quick or not self.together.holds(rows):
             return False
         if not alike(group[0].inputs, row.inputs):
             return False

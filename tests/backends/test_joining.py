@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from demo.backends.forwards import Forwards
-from demo.backends.hf import WARM_UP_QUESTIONS, HFBackend
+from demo.backends.hf import WARM_UP_QUESTIONS, WARM_UP_TOKENS, HFBackend
 from demo.backends.joining import ALONE, Together, alike, joined, positions_of_all
-from demo.backends.rehearsing import read_at_once
+from demo.backends.rehearsing import Ability, read_at_once
 from demo.backends.rolling import PATIENCE_S, Rolling
 from demo.backends.slots import SlotCache
 from demo.catalog import resolve
@@ -175,7 +175,7 @@ def test_a_load_finds_out_whether_prompts_may_be_read_at_once(make, tmp_path):
         truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
         rolling = rolling_of(backend, least_shared=None, together=ALL)
         looks_ahead = make is save_paligemma
-        assert read_at_once(rolling, rolling._forwards, truths) == (ALONE if looks_ahead else ALL)
+        assert read_at_once(rolling, rolling._forwards, truths, Ability(True)) == (ALONE if looks_ahead else ALL)
     finally:
         backend.close()
 
@@ -192,7 +192,7 @@ def test_a_model_that_looks_ahead_is_told_by_what_fills_up(backend):
     rolling = rolling_of(backend, least_shared=None, together=ALL)
     hook = layer.register_forward_hook(look_ahead)
     try:
-        assert read_at_once(rolling, rolling._forwards, truths) == ALONE
+        assert read_at_once(rolling, rolling._forwards, truths, Ability(True)) == ALONE
     finally:
         hook.remove()
 
@@ -210,9 +210,37 @@ def test_a_model_that_fails_at_the_trial_is_read_alone_and_loads(backend):
             return super().read_together(prompts, slot)
 
     rolling._forwards.__class__ = Failing
-    assert read_at_once(rolling, rolling._forwards, truths) == ALONE
+    assert read_at_once(rolling, rolling._forwards, truths, Ability(True)) == ALONE
     assert fills[0] is None
     assert fills[-1] is not None
+
+
+@pytest.mark.parametrize(("apart", "allowed"), [(0.0, ALONE), (5e-4, ALONE), (1e-3, ALL)])
+def test_a_model_that_rounding_moves_far_may_be_moved_so_far_by_reading_at_once(backend, apart, allowed):
+    class Noisy(Forwards):
+        def read_together(self, prompts, slot, *, filler=None):
+            reads = super().read_together(prompts, slot, filler=filler)
+            return [replace(read, scores=read.scores * (1 + 2e-3 * WARM_UP_TOKENS**0.5)) for read in reads]
+
+    truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
+    rolling = rolling_of(backend, least_shared=None, together=ALL)
+    rolling._forwards.__class__ = Noisy
+    assert read_at_once(rolling, rolling._forwards, truths, Ability(True, apart=apart)) == allowed
+
+
+def test_nothing_is_tried_where_memory_is_planned_for_one_picture(backend):
+    slots = []
+
+    class Counting(Forwards):
+        def read(self, inputs, slot, start=0):
+            slots.append(slot)
+            return super().read(inputs, slot, start)
+
+    truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
+    rolling = rolling_of(backend, least_shared=None, together=Together(tokens=4096, pictures=1))
+    rolling._forwards.__class__ = Counting
+    assert read_at_once(rolling, rolling._forwards, truths, Ability(True)) == ALONE
+    assert slots == []
 
 
 # --- batches of tensors
