@@ -6,8 +6,8 @@ for another. Both ways ask a fresh engine of their own in the words of the capti
 each is a warm-up. The first of them is one slot and one picture at a time. A table stands first, one line of JSON last.
 Times are seconds.
 
-    python -m benchmarks.captions [--model bundled] [--pictures 32] [--style short] [--slots N] [--placement auto]
-                                  [--device cpu] [--rounds 3] [--json FILE]
+    python -m benchmarks.captions [--model bundled] [--pictures 32] [--style short] [--tokens 512] [--slots N]
+                                  [--placement auto] [--device cpu] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from demo.config import EngineConfig, ModelChoice
 from demo.engine.manager import ModelManager
 from demo.imaging import open_picture, to_pil
 from demo.prompts import load_prompts
+from demo.types import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,14 @@ def make_folder(folder: Path, count: int) -> list[Item]:
     return list(work_list([folder]).items)
 
 
-def through(items: Sequence[Item], config: EngineConfig, style: str, at_a_time: int | None) -> Pace:
+def through(items: Sequence[Item], config: EngineConfig, wishes: Wishes, at_a_time: int | None) -> Pace:
     """The whole folder once, ``at_a_time`` pictures or as many as there are places; loading does not count."""
     with ModelManager(config) as manager:
         manager.start()
         if not manager.wait_ready(READY_S):
             raise SystemExit(f"The model was not ready after {READY_S:.0f} s.")
         spec = manager.specs["captioning"]
-        captioner = Captioner(manager, spec, load_prompts(spec.prompts), Wishes(style))
+        captioner = Captioner(manager, spec, load_prompts(spec.prompts), wishes)
         captioner.caption(marked(open_picture(items[0].path), 65_535), lambda: False)
         room = Room(at_a_time or manager.capacity)
         started_s = time.perf_counter()
@@ -105,10 +106,11 @@ def measure(items: Sequence[Item], options: argparse.Namespace) -> list[Row]:
     placement = "cpu" if options.device == "cpu" else options.placement
     one = EngineConfig(models=(model,), placement=placement, slots=1)
     many = EngineConfig(models=(model,), placement=placement, slots=options.slots)
+    wishes = Wishes(options.style, sampling=Sampling(max_new_tokens=options.tokens))
     alone, together = [], []
     for _ in range(options.rounds):
-        alone.append(through(items, one, options.style, 1))
-        together.append(through(items, many, options.style, None))
+        alone.append(through(items, one, wishes, 1))
+        together.append(through(items, many, wishes, None))
     right = alone[0].captions
     return [Row.of("one after the other", alone, right), Row.of("the folder's worker", together, right)]
 
@@ -130,6 +132,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", default="bundled", help="as launch.py takes it")
     parser.add_argument("--pictures", type=int, default=32, help="in the folder")
     parser.add_argument("--style", default="short", help="of the captions")
+    parser.add_argument("--tokens", type=int, default=512, help="the most of a caption; random weights find no end")
     parser.add_argument("--slots", type=int, help="of each replica of the worker; default: as many as fit")
     parser.add_argument("--placement", default="auto", help="as launch.py takes it")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="cpu: whatever cards there are")
@@ -148,7 +151,9 @@ def main() -> None:
     print("\n".join(map(line_of, rows)))
     ratio = rows[1].per_s / rows[0].per_s
     print(f"\nthe worker / one after the other: {ratio:.2f}")
-    asked = {name: getattr(options, name) for name in ("model", "style", "placement", "device", "slots", "rounds")}
+    asked = {
+        name: getattr(options, name) for name in ("model", "style", "tokens", "placement", "device", "slots", "rounds")
+    }
     result = {"benchmark": "captions", **asked, **facts, "rows": [asdict(row) for row in rows], "ratio": ratio}
     save(options.json, result)
     print(json.dumps(result))

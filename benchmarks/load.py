@@ -173,13 +173,13 @@ def _from_pretrained(connection: Connection, spec: ModelSpec, placement: Placeme
 # --- both
 
 
-def measure(config: EngineConfig, spec: ModelSpec, rounds: int) -> dict[str, Load]:
+def measure(config: EngineConfig, spec: ModelSpec, rounds: int, *, is_plain_too: bool) -> dict[str, Load]:
     """Medians of both, in turns, so that a busy moment hits them alike; the first round fills the page cache."""
-    hand, engine = [], []
-    for _ in range(rounds + 1):
-        hand.append(by_hand(config, spec))
-        engine.append(by_engine(config))
-    return {"from_pretrained": median_of(hand[1:]), "engine": median_of(engine[1:])}
+    ways: dict[str, Callable[[], Load]] = {"engine": lambda: by_engine(config)}
+    if is_plain_too:
+        ways = {"from_pretrained": lambda: by_hand(config, spec), **ways}
+    loads = [{name: way() for name, way in ways.items()} for _ in range(rounds + 1)]
+    return {name: median_of([load[name] for load in loads[1:]]) for name in ways}
 
 
 def line_of(placement: str, name: str, load: Load) -> str:
@@ -203,12 +203,11 @@ HEAD = "| placement | | replicas | weights, s | ready, s | own memory, GiB |\n|-
 
 
 def _as_json(loads: Mapping[str, Load]) -> dict[str, object]:
-    plain, engine = loads["from_pretrained"], loads["engine"]
-    ratios = {
-        "engine_over_plain": engine.weights_s / plain.weights_s,
-        "ready_over_plain": engine.ready_s / plain.ready_s,
-    }
-    return {**{name: asdict(load) for name, load in loads.items()}, **ratios}
+    found: dict[str, object] = {name: asdict(load) for name, load in loads.items()}
+    if plain := loads.get("from_pretrained"):
+        found["engine_over_plain"] = loads["engine"].weights_s / plain.weights_s
+        found["ready_over_plain"] = loads["engine"].ready_s / plain.ready_s
+    return found
 
 
 def parse_args() -> argparse.Namespace:
@@ -216,6 +215,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="a directory, as launch.py takes it")
     parser.add_argument("--placement", nargs="+", default=["auto"], help="as launch.py takes it")
     parser.add_argument("--rounds", type=int, default=3, help="loads that count")
+    parser.add_argument("--engine-only", action="store_true", help="not beside plain from_pretrained")
     parser.add_argument("--json", type=Path, help="also write the result here")
     return parser.parse_args()
 
@@ -228,7 +228,7 @@ def main() -> None:
     for placement in options.placement:
         config = EngineConfig(models=(ModelChoice(options.model),), placement=placement)
         spec = next(iter(resolve_roles(config).values()))
-        loads = measure(config, spec, options.rounds)
+        loads = measure(config, spec, options.rounds, is_plain_too=not options.engine_only)
         for name, load in loads.items():
             print(line_of(placement, name, load), flush=True)
         found[placement] = loads
