@@ -31,8 +31,11 @@ def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
     return _pixels(shape, dtype) + max(small, _large_tower(shape.large, dtype, attn) if shape.large else 0)
 
 
-def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
-    """The peak of one decoder layer over the longest planned prompt; every device that holds a layer needs it."""
+def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa", *, beside_tower: bool = True) -> int:
+    """The peak of one decoder layer over the longest planned prompt; every device that holds a layer needs it.
+
+    What became of the pictures waits until the end beside the tower alone.
+    """
     moments = (
         _norm(shape, dtype),
         _projections(shape, dtype),
@@ -40,7 +43,8 @@ def prefill_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
         _mlp(shape, dtype, attn),
         _cross_attention(shape, shape.large, dtype, attn) if shape.large else 0,
     )
-    held = _pixels(shape, dtype) + _features(shape, dtype) + _seen(shape, dtype) + _factors(shape, dtype)
+    pictures = _pixels(shape, dtype) + _features(shape, dtype) if beside_tower else 0
+    held = pictures + _seen(shape, dtype) + _factors(shape, dtype)
     return held + _mask(shape, dtype, attn) + max(moments)
 
 

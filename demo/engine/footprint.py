@@ -93,10 +93,12 @@ class ModelFootprint:
         """What the device of the vision tower needs while pictures are read, for one conversation."""
         return activations.vision_bytes(self.shape, dtype, attn)
 
-    def prefill_activation_bytes(self, dtype: str, attn: str = "sdpa", quantization: str = "none") -> int:
+    def prefill_activation_bytes(
+        self, dtype: str, attn: str = "sdpa", quantization: str = "none", *, beside_tower: bool = True
+    ) -> int:
         """What each device with decoder layers needs while the longest planned prompt is read."""
         unpacked = 0 if quantization == "none" else activations.unpacked_bytes(self.shape, dtype)
-        return activations.prefill_bytes(self.shape, dtype, attn) + unpacked
+        return activations.prefill_bytes(self.shape, dtype, attn, beside_tower=beside_tower) + unpacked
 
     def logits_bytes(self, slots: int = 1) -> int:
         """What the device of the head needs to choose a token of each answer."""

@@ -54,6 +54,7 @@ class Pipeline:
     kv_cache: tuple[int, ...]  # bytes by number of layers
     vision: int  # activations of the vision tower, of the prefill of the planned context, and the logits
     prefill: int
+    prefill_after: int  # the prefill's on the cards after the first, which see nothing of pictures
     logits: int
     growing: int  # of the KV cache what one conversation takes, where all layers are
     graphs: tuple[int, ...] = (0,)  # bytes of recorded steps, as those of the KV cache
@@ -78,12 +79,12 @@ class Pipeline:
             return Load()
         layers = self._layers[stop] - self._layers[start]
         kv_cache = self.kv_cache[layers]
-        tower = 0 if start else self.vision  # pictures are read on the first card
+        tower, prefill = (0, self.prefill_after) if start else (self.vision, self.prefill)
         logits = self.logits if self._heads[stop] > self._heads[start] else 0
         return Load(
             weights=self._weights[stop] - self._weights[start],
             kv_cache=kv_cache,
-            activations=_held(self._growing(kv_cache), self.prefill, tower)
+            activations=_held(self._growing(kv_cache), prefill, tower)
             + logits
             + self.parts[start].staging
             + self.graphs[layers],
@@ -140,6 +141,7 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         kv_cache=kv_cache,
         vision=model.vision_activation_bytes(dtype, flags.attn),
         prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization),
+        prefill_after=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization, beside_tower=False),
         logits=model.logits_bytes(slots),
         growing=model.kv_cache_bytes(dtype, slots=1),
         graphs=graphs,

@@ -302,10 +302,11 @@ def test_a_parked_model_leaves_the_cards_and_comes_back_with_the_same_answer(lar
 def test_a_model_that_finds_its_card_taken_says_so_and_can_come_back_later(large):
     backend = large.load(single)
     backend.park()
+    parked = backend.memory()[FIRST].allocated  # the libraries keep their workspaces
     torch.cuda.set_per_process_memory_fraction(1e-6, 0)
     with pytest.raises(torch.OutOfMemoryError):
         backend.resume()
-    assert backend.memory()[FIRST].allocated < 16 * MIB
+    assert backend.memory()[FIRST].allocated <= parked < 64 * MIB
     torch.cuda.set_per_process_memory_fraction(1.0, 0)
     backend.resume()
     assert ask(backend) == large.said

@@ -119,9 +119,9 @@ def cost(footprint, modules, flags):
     if not modules:
         return 0
     dtype = footprint.stored_dtype if flags.dtype == "auto" else flags.dtype
-    prefill, tower, scores = footprint.prefill_activation_bytes(dtype, flags.attn, flags.quantization), 0, 0
-    if any(m.kind == "embedding" for m in modules):  # in the first part, which reads the pictures
-        tower = footprint.vision_activation_bytes(dtype, flags.attn)
+    is_first = any(m.kind == "embedding" for m in modules)  # the first part reads the pictures
+    prefill = footprint.prefill_activation_bytes(dtype, flags.attn, flags.quantization, beside_tower=is_first)
+    tower, scores = footprint.vision_activation_bytes(dtype, flags.attn) if is_first else 0, 0
     if any(m.kind == "head" for m in modules):
         scores = footprint.logits_bytes(flags.slots)
     weights = sum(footprint.bytes_of(m, dtype, flags.quantization) for m in modules)

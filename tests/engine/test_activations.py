@@ -138,6 +138,24 @@ def test_the_peaks_are_those_of_the_tensors_that_are_alive(family, dtype, attn):
     assert added / live.peak_bytes >= UNDER
 
 
+@pytest.mark.parametrize("make", [llava, qwen])
+@pytest.mark.parametrize(("dtype", "attn"), [("bfloat16", "sdpa"), ("float32", "sdpa"), ("bfloat16", "eager")])
+@torch.no_grad()
+def test_layers_away_from_the_tower_cost_nothing_for_pictures(make, dtype, attn):
+    torch.manual_seed(0)
+    config, cls, inputs = make()
+    model, _ = build((config, cls, inputs), getattr(torch, dtype), attn)
+    footprint = ModelFootprint("m", 0, dtype, shape=shape(config))
+    embedded = {"inputs_embeds": model.get_input_embeddings()(inputs["input_ids"])}
+    cache = DynamicCache(config=config.get_text_config())
+    with Live(model, embedded) as live:
+        model.model.language_model(**embedded, past_key_values=cache)
+    prefill = footprint.prefill_activation_bytes(dtype, attn, beside_tower=False)
+    added = footprint.kv_cache_bytes(dtype, slots=1) + prefill
+    assert UNDER <= added / live.peak_bytes <= OVER
+    assert prefill < footprint.prefill_activation_bytes(dtype, attn)
+
+
 @pytest.mark.parametrize(("dtype", "attn"), [("bfloat16", "sdpa"), ("float32", "sdpa"), ("bfloat16", "eager")])
 @torch.no_grad()
 def test_a_few_words_about_cogagents_larger_picture_cost_what_its_keys_and_values_do(dtype, attn):
@@ -146,13 +164,13 @@ def test_a_few_words_about_cogagents_larger_picture_cost_what_its_keys_and_value
     config, cls, inputs = cogagent(max_position_embeddings=40)
     model, inputs = build((config, cls, inputs), getattr(torch, dtype), attn)
     footprint = ModelFootprint("m", 0, dtype, shape=shape(config))
-    pictures = {name: inputs[name] for name in ("pixel_values", "high_res_pixel_values")}
     seen = model.get_high_res_image_features(inputs["high_res_pixel_values"])
     words = {"input_ids": inputs["input_ids"][:, :40]}
     cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
-    with Live(model, {**pictures, **words, "seen": seen}) as live:
+    with Live(model, {**words, "seen": seen}) as live:
         CogVLMModel.forward(model.model, **words, encoder_hidden_states=seen, past_key_values=cache)
-    added = footprint.kv_cache_bytes(dtype, slots=1) + footprint.prefill_activation_bytes(dtype, attn)
+    prefill = footprint.prefill_activation_bytes(dtype, attn, beside_tower=False)
+    added = footprint.kv_cache_bytes(dtype, slots=1) + prefill
     assert UNDER <= added / live.peak_bytes <= OVER
 
 
