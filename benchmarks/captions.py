@@ -93,7 +93,7 @@ def through(items: Sequence[Item], config: EngineConfig, wishes: Wishes, at_a_ti
         spec = manager.specs["captioning"]
         captioner = Captioner(manager, spec, load_prompts(spec.prompts), wishes)
         captioner.caption(marked(open_picture(items[0].path), 65_535), lambda: False)
-        room = Room(at_a_time or manager.capacity)
+        room = Room(at_a_time or manager.places)
         started_s = time.perf_counter()
         found = {result.item.key: result for result in work(items, captioner, room=room) if result is not None}
         total_s = time.perf_counter() - started_s

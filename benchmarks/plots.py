@@ -30,10 +30,16 @@ def plot_serve(result: dict[str, Any]) -> Figure:
         look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "label": name}
         speeds.plot(users, [load["tokens_per_s"] for load in loads], **look)
         waits.plot(users, [load["first_token_s"] for load in loads], **look)
-    _dress(speeds, users, "Tokens a second, all users together")
-    _dress(waits, users, "Seconds to the first token, first turn (median)")
-    waits.set_yscale("log")
-    waits.yaxis.set_major_formatter("{x:g}")
+    flat = [load for loads in result["loads"].values() for load in loads]
+    every = sorted({load["users"] for load in flat})
+    _dress(speeds, every, "Tokens a second, all users together")
+    _dress(waits, every, "Seconds to the first token, first turn (median)")
+    waited_s = [load["first_token_s"] for load in flat]
+    if max(waited_s) >= 10 * min(waited_s):
+        waits.set_yscale("log")
+        waits.yaxis.set_major_formatter("{x:g}")
+    else:  # powers of ten would leave the axis with one number
+        waits.set_ylim(bottom=0)
     speeds.set_ylim(bottom=0)
     figure.legend(*speeds.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

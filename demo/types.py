@@ -142,6 +142,7 @@ class GenerateRequest:
     role: Role
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
+    is_patient: bool = False  # one of many of a job, for which nobody waits: others may go before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,13 @@ class Placement:
     caps: Mapping[str, int] = field(default_factory=dict)
     context: int | None = None  # tokens of a conversation that there is memory for; None: it was not planned
     slots: int = 1  # answers at a time that there is memory for
+    prepares_ahead: bool = False  # prompts of those who wait for a slot, while others are answered
     graphs: bool = False  # steps are recorded as CUDA graphs, where the model is on cards alone
     takes_turns: bool = False  # it leaves its cards between answers, and what it recorded with them
+
+    def places(self, slots: int) -> int:
+        """How many requests to take at a time of which so many are answered."""
+        return slots + (slots // 2 if self.prepares_ahead else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class HFBackend:
         if self._rolling is None:
             self._thread.submit(self._generate, inputs, request.sampling, room, outlet)
         else:
-            self._rolling.submit(self._row(inputs, request.messages, request.sampling, room, outlet))
+            row = self._row(inputs, request.messages, request.sampling, room, outlet)
+            self._rolling.submit(replace(row, is_patient=request.is_patient))
         try:
             if opening:
                 yield opening
@@ -150,6 +151,9 @@ class HFBackend:
     # --- an answer of its own, where the model cannot answer several at a time
 
     def _generate(self, inputs: Any, sampling: Sampling, room: int, outlet: Outlet) -> None:
+        if outlet.should_stop:  # while it waited for the one before
+            outlet.finish()
+            return
         try:
             self._generate_into(inputs, sampling, room, Tap(outlet))
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for

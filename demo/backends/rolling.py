@@ -71,9 +71,11 @@ class Rolling:
         self._positions: torch.Tensor | None = None  # (…, B, 1); None when answers have come or gone
 
     def submit(self, *rows: Row) -> None:
-        """Have answers made; all that becomes of each goes through its outlet."""
+        """Have answers made, of those that wait the patient ones last; all that becomes of each is in its outlet."""
         with self._lock:
-            self._waiting += rows
+            for row in rows:
+                place = len(self._waiting) if row.is_patient else sum(not one.is_patient for one in self._waiting)
+                self._waiting.insert(place, row)
             if not self._is_at_work:
                 self._is_at_work = True
                 self._executor.submit(self._work)
@@ -255,6 +257,12 @@ class Rolling:
     def _let_go(self) -> None:
         for one in [one for one in self._running if one.row.outlet.should_stop]:
             self._leave(one)
+        with self._lock:
+            gone = [row for row in self._waiting if row.outlet.should_stop]
+            for row in gone:
+                self._waiting.remove(row)
+        for row in gone:
+            row.outlet.finish()
 
     def _give_way(self, error: torch.OutOfMemoryError) -> None:
         """Memory ran out: the youngest answer ends, and the others try again with what it frees."""

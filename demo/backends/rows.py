@@ -27,6 +27,7 @@ class Row:
     outlet: Outlet
     pictures: tuple[bytes, ...] = ()  # a fingerprint of each, in their order
     seen_until: int | None = 0  # the tokens up to the end of the last picture; None: it is not known
+    is_patient: bool = False  # others may go before it
 
     @property
     def num_tokens(self) -> int:

@@ -96,7 +96,7 @@ class Captioner:
 
     def _answer(self, picture: Picture, sampling: Sampling, cancelled: Callable[[], bool]) -> _Answer | None:
         request = GenerateRequest(
-            uuid.uuid4().hex, "captioning", (self.wishes.message(self.prompts, picture),), sampling
+            uuid.uuid4().hex, "captioning", (self.wishes.message(self.prompts, picture),), sampling, is_patient=True
         )
         pieces: list[str] = []
         with closing(self._events(request)) as events:

@@ -97,7 +97,7 @@ def _work(asker: Asker, wishes: Wishes, items: Sequence[Item], folder: ResultFol
     if wishes.are_special and not follows_wishes(asker.spec, asker.prompts):
         note(f"({asker.spec.name} knows fixed questions only; it may not heed the instruction or the number of words)")
     captioner = Captioner(asker.manager, asker.spec, asker.prompts, wishes)
-    room = Room(asker.manager.capacity)
+    room = Room(asker.manager.places)
     with closing(work(items, captioner, room=room)) as results:
         for result in results:
             shown.room(room)

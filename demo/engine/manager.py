@@ -158,6 +158,11 @@ class ModelManager:
         ahead = sum(turnstile.lookahead for turnstile in self._turnstiles)
         return sum(pool.capacity for pool in self._pools.values()) + ahead
 
+    @property
+    def places(self) -> int:
+        """How many requests a job of many is best made of at a time: as many as can be answered and prepared."""
+        return sum(pool.places for pool in self._pools.values())
+
     def close(self) -> None:
         """Refuse new requests, end the open ones with `ShuttingDown`, and end every worker. May be called again."""
         if self._is_closed:
@@ -240,7 +245,7 @@ def _attempt(
     pool: Pool, request: GenerateRequest, throughput: Throughput, *, is_last: bool
 ) -> Generator[StreamEvent, None, bool]:
     """Stream one answer; False where it was lost before its first token and may be asked again."""
-    with pool.lease(first=is_last) as lease:
+    with pool.lease(first=is_last, is_patient=request.is_patient) as lease:
         yield from lease.wait()
         answer = lease.open(request)
         try:

@@ -167,6 +167,12 @@ class Plan:
             caps=chosen.caps,
             context=self.context or None,
             slots=self.slots,
+            prepares_ahead=self._prepares_ahead(chosen),
             graphs=self.graphs,
             takes_turns=self.takes_turns,
         )
+
+    def _prepares_ahead(self, chosen: ReplicaPlan) -> bool:
+        """Not where it would slow down what a CPU computes, nor where a turn on the card has to end soon."""
+        is_on_cards = bool(chosen.devices) and all(device.startswith("cuda") for device in chosen.devices)
+        return is_on_cards and not self.takes_turns

@@ -1,8 +1,8 @@
 """The replicas of one model, and who may use which.
 
-Owns the slots: a lease is one slot of one replica, given to whoever has waited longest, on the least busy replica that
-is ready. Knows nothing of models or requests' contents. Its lock is held for a few lines only, never while waiting, so
-that a lease can be left from an event loop's thread.
+Owns the places: a lease is a slot of one replica, or one before them where the next prompts are prepared. It is given
+to whoever has waited longest, on the least busy replica that is ready. Knows nothing of models or requests' contents.
+Its lock is held for a few lines only, never while waiting, so that a lease can be left from an event loop's thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 
 from demo.engine.answer import PING_S, Answer
@@ -29,6 +30,7 @@ class Pool:
         self._lock = threading.Lock()
         self._waiters: deque[Lease] = deque()
         self._leased = [0] * len(self.replicas)
+        self._patient = [0] * len(self.replicas)  # of them, by those for whom nobody waits
         self._granted = [0] * len(self.replicas)  # in all, so that equally busy replicas take turns
         self._is_closed = False
         self._quota: int | None = None
@@ -43,6 +45,11 @@ class Pool:
     def capacity(self) -> int:
         """How many answers can be made at a time; before the models are loaded, as many as are planned for."""
         return sum(replica.slots for replica in self.replicas)
+
+    @property
+    def places(self) -> int:
+        """How many requests are sent to the replicas at a time, those counted that are only prepared."""
+        return sum(replica.places for replica in self.replicas)
 
     @property
     def waiting(self) -> int:
@@ -75,15 +82,19 @@ class Pool:
             self._quota = quota
         self.refresh()
 
-    def lease(self, *, first: bool = False) -> Lease:
-        """A place in the queue, to be entered with ``with``; ``first`` is for a request that lost its replica."""
-        return Lease(self, first=first)
+    def lease(self, *, first: bool = False, is_patient: bool = False) -> Lease:
+        """A place in the queue, to be entered with ``with``; ``first`` is for a request that lost its replica.
+
+        Those who are patient come after all others, and may be sent to a replica that has no slot for them yet.
+        """
+        return Lease(self, first=first, is_patient=is_patient)
 
     def refresh(self) -> None:
         """Give free slots to those who wait. Called whenever a slot or a replica's state has changed."""
         with self._lock:
-            while self._waiters and (index := self._least_busy()) is not None:
+            while self._waiters and (index := self._least_busy(self._waiters[0])) is not None:
                 self._leased[index] += 1
+                self._patient[index] += self._waiters[0].is_patient
                 self._granted[index] += 1
                 self._quota = None if self._quota is None else self._quota - 1
                 self._waiters.popleft().grant(index)
@@ -109,10 +120,8 @@ class Pool:
 
     def join(self, lease: Lease, *, first: bool) -> None:
         with self._lock:
-            if first:
-                self._waiters.appendleft(lease)
-            else:
-                self._waiters.append(lease)
+            last = len(self._waiters) if lease.is_patient else sum(not one.is_patient for one in self._waiters)
+            self._waiters.insert(0 if first else last, lease)
         self.refresh()
 
     def leave(self, lease: Lease) -> None:
@@ -120,9 +129,10 @@ class Pool:
             if lease in self._waiters:
                 self._waiters.remove(lease)
 
-    def release(self, index: int) -> None:
+    def release(self, index: int, *, is_patient: bool) -> None:
         with self._lock:
             self._leased[index] -= 1
+            self._patient[index] -= is_patient
         self.refresh()
 
     def ping(self, lease: Lease) -> Ping:
@@ -135,11 +145,18 @@ class Pool:
         nearest = max(snapshots, key=lambda snapshot: snapshot.fraction or 0.0)
         return Ping("loading", nearest.detail, nearest.fraction)
 
-    def _least_busy(self) -> int | None:
+    def _least_busy(self, lease: Lease) -> int | None:
         if self._is_closed or self._quota == 0:
             return None
-        free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < r.slots]
+        free = [i for i, r in enumerate(self.replicas) if r.is_ready and self._leased[i] < self._most(i, lease)]
         return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)
+
+    def _most(self, index: int, lease: Lease) -> int:
+        """How many a replica may have for one more to come: the patient ones among them may have no slot yet, and let
+        others go before them."""
+        replica = self.replicas[index]
+        num_ahead = replica.places - replica.slots
+        return replica.slots + (num_ahead if lease.is_patient else min(num_ahead, self._patient[index]))
 
     def _tell_failures(self) -> None:
         failed = [replica for replica in self.replicas if replica.failure is not None]
@@ -152,8 +169,9 @@ class Pool:
 class Lease:
     """One request's hold on a slot. Leaving it is immediate; the slot is free once the worker is done with it."""
 
-    def __init__(self, pool: Pool, *, first: bool) -> None:
+    def __init__(self, pool: Pool, *, first: bool, is_patient: bool) -> None:
         self._pool = pool
+        self.is_patient = is_patient
         self.since_s = time.monotonic()
         self._first = first
         self._index: int | None = None
@@ -167,7 +185,7 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._pool.leave(self)
         if self._index is not None and not self._is_handed_over:
-            self._pool.release(self._index)
+            self._pool.release(self._index, is_patient=self.is_patient)
 
     def wait(self) -> Iterator[Ping]:
         """Pings until a slot is held; raises what makes waiting useless."""
@@ -182,7 +200,8 @@ class Lease:
         if self._index is None:
             raise ReplicaDied("No replica is held", remedy="Wait for the lease first.")
         index = self._index
-        answer = self._pool.replicas[index].open(request, on_end=lambda: self._pool.release(index))
+        release = partial(self._pool.release, index, is_patient=self.is_patient)
+        answer = self._pool.replicas[index].open(request, on_end=release)
         self._is_handed_over = True
         return answer
 

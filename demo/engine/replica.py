@@ -104,6 +104,11 @@ class ProcessReplica:
         return self._snapshot.slots
 
     @property
+    def places(self) -> int:
+        """How many requests it takes at a time: where prompts are prepared ahead, more than it answers."""
+        return self._job.placement.places(self.slots)
+
+    @property
     def is_ready(self) -> bool:
         return self._process is not None
 
@@ -141,7 +146,7 @@ class ProcessReplica:
         return self._restarts.failure
 
     def snapshot(self) -> ReplicaSnapshot:
-        snapshot, running = self._snapshot, len(self._answers)
+        snapshot, running = replace(self._snapshot, places=self.places), len(self._answers)
         return replace(snapshot, state="busy", running=running) if snapshot.state == "idle" and running else snapshot
 
     def open(self, request: GenerateRequest, *, on_end: Callable[[], None]) -> Answer:

@@ -40,4 +40,5 @@ class ReplicaSnapshot:
     pid: int = 0  # of the process that runs now; 0 where there is none
     takes_turns: bool = False  # it holds its cards only while it answers
     slots: int = 1  # answers at a time: as planned, and after the load as the model can
+    places: int = 1  # requests that it takes at a time: for each slot one, and those whose prompts wait for a slot
     running: int = 0  # answers that it is making, or has yet to begin

@@ -188,6 +188,63 @@ def test_one_that_is_cancelled_leaves_and_the_others_go_on(backend):
     assert alone(backend, asked("Long?", max_new_tokens=200)).startswith(text)
 
 
+def test_one_that_is_cancelled_while_it_waits_for_a_slot_leaves_at_once(backend):
+    stop, is_gone = threading.Event(), threading.Event()
+
+    def before():
+        if len(gate.sizes) == 12:
+            stop.set()
+        if len(gate.sizes) == 16:
+            assert is_gone.wait(30)
+
+    with ThreadPoolExecutor(SLOTS + 1) as pool, Gate(backend) as gate:
+        gate.before = before
+        others = [pool.submit(answered, backend, asked(f"{number}?", max_new_tokens=40)) for number in range(SLOTS)]
+        gate.reached.wait()  # the first one is taken out of the queue
+        while len(backend._rolling._waiting) < SLOTS - 1:
+            pass
+        leaver = pool.submit(answered, backend, asked("Late?"), stop.is_set)
+        while len(backend._rolling._waiting) < SLOTS:
+            pass
+        gate.open()
+        text, finish = leaver.result()
+        is_gone.set()
+        assert (text, finish.reason, finish.usage.completion_tokens) == ("", "cancelled", 0)
+        assert [job.result()[1].usage.completion_tokens for job in others] == [40] * SLOTS
+
+
+def test_those_for_whom_nobody_waits_let_the_others_go_first(backend):
+    ended = []
+
+    def one(request):
+        answered(backend, request)
+        ended.append(request.request_id)
+
+    fillers = [asked(f"{number}?", max_new_tokens=9 if number == 0 else 90) for number in range(SLOTS)]
+    patient = [replace(asked(f"patient {number}"), is_patient=True) for number in range(2)]
+    with ThreadPoolExecutor(SLOTS + 3) as pool, Gate(backend) as gate:
+        for count, request in enumerate([*fillers, *patient, asked("urgent")]):
+            pool.submit(one, request)
+            gate.reached.wait()
+            while len(backend._rolling._waiting) < count:
+                pass
+        gate.open()
+    assert ended[:4] == ["0?", "urgent", "patient 0", "patient 1"]
+
+
+def test_where_answers_are_made_one_by_one_none_is_begun_that_was_cancelled_while_it_waited(backend, monkeypatch):
+    monkeypatch.setattr(backend, "_rolling", None)
+    go_on, stop = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool, Gate(backend) as gate:
+        gate.open()
+        backend._thread.submit(go_on.wait)
+        leaver = pool.submit(answered, backend, asked("Late?"), stop.is_set)
+        stop.set()
+        go_on.set()
+        assert leaver.result()[1].reason == "cancelled"
+    assert gate.sizes == []
+
+
 def test_a_reader_that_leaves_frees_its_slot(backend):
     stream = backend.stream(asked("Long?", max_new_tokens=200), never)
     next(stream)

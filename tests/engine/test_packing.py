@@ -122,6 +122,7 @@ def test_models_take_turns_where_they_may_and_only_if_they_have_to():
     plans = plan_together(named(4, 3), devices, Flags(swap=True))
     assert [(plan.fits, plan.takes_turns) for plan in plans] == [(True, True)] * 2
     assert all(plan.placement_of(0, threads=1).takes_turns for plan in plans)
+    assert not any(plan.placement_of(0, threads=1).prepares_ahead for plan in plans)
     assert where(plans) == [["cuda:0"], ["cuda:0"]]
     together = plan_together(named(2, 1), devices, Flags(swap=True))
     assert not any(plan.takes_turns for plan in together)

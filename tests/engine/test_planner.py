@@ -193,6 +193,14 @@ def test_quantization_is_done_only_where_asked_and_counts():
     assert assess(half, [card(0, 5 * GIB)]).fits is False
 
 
+def test_prompts_are_prepared_ahead_where_cards_compute_and_cores_do_not():
+    assert plan(TALKER, [card(0, 80 * GIB)]).placement_of(0, threads=1).prepares_ahead
+    assert not plan(TALKER, [cpu(80 * GIB)]).placement_of(0, threads=1).prepares_ahead
+    assert not plan("not here yet", [cpu(80 * GIB)]).placement_of(0, threads=1).prepares_ahead
+    offloaded = plan(EIGHT, [card(0, 5 * GIB), cpu(64 * GIB)], Flags(offload=True))
+    assert not offloaded.placement_of(0, threads=1).prepares_ahead
+
+
 def test_a_context_is_planned_for_as_asked():
     talker = model(1, layers=16, kv_width=1024, context=8192)
     assert plan(talker, [card(0, 8 * GIB)]).kv_cache_bytes == GIB // 2

@@ -1,5 +1,7 @@
 """Leases over several replicas, each a real worker process with the fake model."""
 
+from dataclasses import replace
+
 import pytest
 from engine_kit import READY_S, ask, first, text_of, until
 
@@ -20,8 +22,8 @@ def start():
     """Builds and starts a pool with one replica for each of the fakes named."""
     replicas = []
 
-    def build(*names, slots=1):
-        jobs = [WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"}, slots=slots)) for name in names]
+    def build(*names, **how):
+        jobs = [WorkerJob(resolve(ModelChoice(name)), Placement({"": "cpu"}, **how)) for name in names]
         pool = Pool([ProcessReplica(index, job, restart=QUICK) for index, job in enumerate(jobs)])
         replicas.extend(pool.replicas)
         for replica in pool.replicas:
@@ -34,11 +36,11 @@ def start():
     assert all(replica.join(READY_S) for replica in replicas)
 
 
-def stream(pool):
+def stream(pool, *, is_patient=False):
     """One answer of a pool, as the manager takes it."""
-    with pool.lease() as lease:
+    with pool.lease(is_patient=is_patient) as lease:
         yield from lease.wait()
-        answer = lease.open(ask())
+        answer = lease.open(replace(ask(), is_patient=is_patient))
         try:
             yield from answer
         finally:
@@ -109,6 +111,34 @@ def test_a_replica_with_two_slots_answers_two_requests_at_a_time(start):
     for each in (two, three):
         each.close()
     assert until(lambda: states(pool) == ["idle"])
+
+
+def test_a_replica_takes_more_than_it_answers_where_it_prepares_ahead(start):
+    pool = start("fake?token_s=0.05&tokens=2000", slots=2, prepares_ahead=True)
+    assert ready(pool)
+    assert (pool.capacity, pool.places) == (2, 3)
+    begun = [stream(pool, is_patient=True) for _ in range(2)]
+    assert all(first(each, Token) for each in begun)
+    someone, last, urgent = stream(pool), stream(pool, is_patient=True), stream(pool)
+    assert first(someone, Token)  # the worker lets it go before those who are patient
+    assert first(last, Ping).state == "queued"
+    assert first(urgent, Ping).state == "queued"
+    for each in (*begun, someone, last, urgent):
+        each.close()
+
+
+def test_nobody_is_bound_to_a_replica_that_has_no_slot_but_before_those_who_are_patient(start):
+    pool = start("fake?token_s=0.05&tokens=2000", slots=2, prepares_ahead=True)
+    assert ready(pool)
+    begun = [stream(pool) for _ in range(2)]
+    assert all(first(each, Token) for each in begun)
+    urgent, patient = stream(pool), stream(pool, is_patient=True)
+    assert first(urgent, Ping).state == "queued"
+    begun[0].close()
+    assert first(urgent, Token)
+    assert first(patient, Token)
+    for each in (*begun, urgent, patient):
+        each.close()
 
 
 def test_a_lease_that_is_left_unused_frees_its_slot(start):

@@ -122,7 +122,7 @@ def _work(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> 
         return batch.phase == "running" and not others_wait()
 
     def is_free() -> bool:
-        return any(replica.state in ("idle", "busy") and replica.running < replica.slots for replica in replicas())
+        return any(replica.state in ("idle", "busy") and replica.running < replica.places for replica in replicas())
 
     def replicas() -> list[ReplicaSnapshot]:
         return [replica for replica in context.engine.snapshot().replicas if replica.model == spec.name]
@@ -130,7 +130,7 @@ def _work(context: UiContext, batch: Batch, others_wait: Callable[[], bool]) -> 
     spec = context.specs["captioning"]
     captioner = Captioner(context.engine, spec, context.prompts["captioning"], batch.wishes)
     begun_s, told_s, shown_s, is_new = time.monotonic(), 0.0, 0.0, False
-    batch.room.places = max(1, sum(replica.slots for replica in replicas()))
+    batch.room.places = max(1, sum(replica.places for replica in replicas()))
     made = work(batch.left, captioner, room=batch.room, may_go_on=may_go_on, is_free=is_free, preview=_preview)
     with closing(made) as made_so_far:
         for result in made_so_far:
