@@ -152,11 +152,12 @@ class Pool:
         return min(free, key=lambda i: (self._leased[i], self._granted[i]), default=None)
 
     def _most(self, index: int, lease: Lease) -> int:
-        """How many a replica may have for one more to come: the patient ones among them may have no slot yet, and let
-        others go before them."""
+        """With how many a replica is full for this one: where prompts are prepared ahead, the patient are not counted,
+        for its worker lets all others go before them."""
         replica = self.replicas[index]
-        num_ahead = replica.places - replica.slots
-        return replica.slots + (num_ahead if lease.is_patient else min(num_ahead, self._patient[index]))
+        if lease.is_patient or replica.places == replica.slots:
+            return replica.places
+        return replica.slots + self._patient[index]
 
     def _tell_failures(self) -> None:
         failed = [replica for replica in self.replicas if replica.failure is not None]

@@ -119,7 +119,8 @@ class Host:
         self._loads += 1
         feed = PipeFeed(job.part, self._inbox, self._sender) if job.part else None
         facts = self._backend.load(job.spec, job.placement, lambda stage, of: send(Loading(stage, of)), feed)
-        self._answers = ThreadPoolExecutor(job.placement.places(facts.slots), "answer")
+        most = 2 * job.placement.places(facts.slots)  # the patient, and as many others besides
+        self._answers = ThreadPoolExecutor(most, "answer")
         seconds_s = time.monotonic() - started_s
         self._tell_memory()
         spans_s = whole({"imports": imports_s, **facts.spans_s}, seconds_s)

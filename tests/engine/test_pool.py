@@ -119,11 +119,11 @@ def test_a_replica_takes_more_than_it_answers_where_it_prepares_ahead(start):
     assert (pool.capacity, pool.places) == (2, 3)
     begun = [stream(pool, is_patient=True) for _ in range(2)]
     assert all(first(each, Token) for each in begun)
-    someone, last, urgent = stream(pool), stream(pool, is_patient=True), stream(pool)
-    assert first(someone, Token)  # the worker lets it go before those who are patient
-    assert first(last, Ping).state == "queued"
-    assert first(urgent, Ping).state == "queued"
-    for each in (*begun, someone, last, urgent):
+    urgent = [stream(pool) for _ in range(2)]
+    assert all(first(each, Token) for each in urgent)  # the worker lets them go before those who are patient
+    waiting = [stream(pool), stream(pool, is_patient=True)]
+    assert [first(each, Ping).state for each in waiting] == ["queued"] * 2
+    for each in (*begun, *urgent, *waiting):
         each.close()
 
 
