@@ -220,7 +220,7 @@ def test_those_for_whom_nobody_waits_let_the_others_go_first(backend):
         answered(backend, request)
         ended.append(request.request_id)
 
-    fillers = [asked(f"{number}?", max_new_tokens=9 if number == 0 else 90) for number in range(SLOTS)]
+    fillers = [asked(f"{number}?", max_new_tokens=9 if number == 0 else 200) for number in range(SLOTS)]
     patient = [replace(asked(f"patient {number}"), is_patient=True) for number in range(2)]
     with ThreadPoolExecutor(SLOTS + 3) as pool, Gate(backend) as gate:
         for count, request in enumerate([*fillers, *patient, asked("urgent")]):
