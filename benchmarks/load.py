@@ -4,7 +4,7 @@ Owns the clock on a whole load and the reading of processes' own memory: what is
 What each phase takes the workers tell themselves (`demo.spans`); of several replicas the slowest counts in each.
 Two tables stand first, one line of JSON last. Times are seconds, sizes bytes; the table has GiB.
 
-    python -m benchmarks.load --model DIR [--placement WHERE ...] [--rounds 3] [--json FILE]
+    python -m benchmarks.load --model DIR [--placement WHERE ...] [--rounds 3] [--engine-only] [--json FILE]
 """
 
 from __future__ import annotations

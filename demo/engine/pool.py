@@ -63,21 +63,21 @@ class Pool:
 
     @property
     def busy(self) -> int:
-        """How many slots are held."""
+        """How many places are held."""
         with self._lock:
             return sum(self._leased)
 
     def watch(self, on_change: Callable[[], None]) -> None:
-        """``on_change`` is called after each change of slots, waiters or replicas, from any thread."""
+        """``on_change`` is called after each change of places, waiters or replicas, from any thread."""
         self._on_change = on_change
 
     @property
     def quota(self) -> int | None:
-        """How many slots may be given yet; None is no limit."""
+        """How many places may be given yet; None is no limit."""
         return self._quota
 
     def limit(self, quota: int | None) -> None:
-        """From now on give so many slots and no more; those that are held stay so."""
+        """From now on give so many places and no more; those that are held stay so."""
         with self._lock:
             self._quota = quota
         self.refresh()
@@ -90,7 +90,7 @@ class Pool:
         return Lease(self, first=first, is_patient=is_patient)
 
     def refresh(self) -> None:
-        """Give free slots to those who wait. Called whenever a slot or a replica's state has changed."""
+        """Give free places to those who wait. Called whenever a place or a replica's state has changed."""
         with self._lock:
             while self._waiters and (index := self._least_busy(self._waiters[0])) is not None:
                 self._leased[index] += 1
@@ -168,7 +168,7 @@ class Pool:
 
 
 class Lease:
-    """One request's hold on a slot. Leaving it is immediate; the slot is free once the worker is done with it."""
+    """One request's hold on a place. Leaving it is immediate; the place is free once the worker is done with it."""
 
     def __init__(self, pool: Pool, *, first: bool, is_patient: bool) -> None:
         self._pool = pool
@@ -176,7 +176,7 @@ class Lease:
         self.since_s = time.monotonic()
         self._first = first
         self._index: int | None = None
-        self._is_handed_over = False  # to an answer, whose end frees the slot
+        self._is_handed_over = False  # to an answer, whose end frees the place
         self._changed = threading.Event()
 
     def __enter__(self) -> Lease:
@@ -189,7 +189,7 @@ class Lease:
             self._pool.release(self._index, is_patient=self.is_patient)
 
     def wait(self) -> Iterator[Ping]:
-        """Pings until a slot is held; raises what makes waiting useless."""
+        """Pings until a place is held; raises what makes waiting useless."""
         while self._index is None:
             if (failure := self._pool.failure()) is not None:
                 raise failure

@@ -93,6 +93,17 @@ def test_every_picture_is_captioned_once_and_a_broken_one_is_told_of(folder, cap
     assert all(widths[result.item.name.name] in result.caption.text for result in found if result.caption)
 
 
+def test_the_next_pictures_are_sent_ahead_to_cards(folder, captioner, tmp_path):
+    journal = tmp_path / "journal"
+    asker = captioner(replicas=2, slots=2, token_s=0.1, journal=journal)
+    while any(replica.state != "idle" for replica in asker.engine.snapshot().replicas):
+        time.sleep(0.01)
+    assert (asker.engine.capacity, asker.engine.places) == (4, 6)
+    items = [item for item in work_list([folder]).items if item.name.name != "broken.png"]
+    assert len(results(items, asker, room=Room(asker.engine.places))) == 6
+    assert [line.split()[0] for line in journal.read_text().splitlines()][:6] == ["begin"] * 6
+
+
 def test_all_replicas_work_at_once(folder, captioner, tmp_path):
     journal = tmp_path / "journal"
     asker = captioner(replicas=2, token_s=0.02, journal=journal)

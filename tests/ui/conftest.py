@@ -38,10 +38,10 @@ def make(tmp_path):
     """Builds a context: ``make(token_s=0.1)`` gives the fake its options."""
     managers, monitors = [], []
 
-    def build(*, wait=True, slots=None, **options):
+    def build(*, wait=True, slots=None, device=CPU, **options):
         query = "&".join(f"{name}={value}" for name, value in options.items())
         config = EngineConfig(models=(ModelChoice(f"fake?{query}" if query else "fake"),), slots=slots)
-        managers.append(ModelManager(config, devices=[CPU], restart=RestartPolicy(first_s=0.05)))
+        managers.append(ModelManager(config, devices=[device], restart=RestartPolicy(first_s=0.05)))
         managers[-1].start()
         if wait:
             assert managers[-1].wait_ready(READY_S)
