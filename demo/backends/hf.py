@@ -22,7 +22,7 @@ from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.feeding import CARD_WIRE, Exchange, Wire
 from demo.backends.forwards import Forwards
-from demo.backends.fusing import fuse_norms
+from demo.backends.fusing import fuse
 from demo.backends.joining import ALONE, Together
 from demo.backends.parking import Garage
 from demo.backends.preparing import remember_pictures
@@ -84,7 +84,7 @@ class HFBackend:
         attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
-            fuse_norms(loaded.model)
+            fuse(loaded.model)
             remember_pictures(loaded.processor)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
