@@ -1,17 +1,21 @@
 """Chooses the next token of each answer of a batch, by each answer's own settings.
 
-Owns the random numbers, one generator an answer, so that a seed means the same whoever else is answered meanwhile. The
-scores are changed by transformers' own processors, exactly as in `generate()`. Shapes: B answers, V vocabulary.
+Owns the random numbers, one generator an answer, so that a seed means the same whoever else is answered meanwhile, and
+the way of what was chosen to main memory. The scores are changed by transformers' own processors, exactly as in
+`generate()`. Shapes: B answers, V vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers import GenerationConfig
+
+from demo.errors import BrokenCheckpoint
 
 
 class Chooses(Protocol):
@@ -67,8 +71,28 @@ class Chooser:
         return chosen
 
 
-def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> tuple[torch.Tensor, dict[int, Exception]]:
-    """The answers' next tokens, (B, V) -> (B,), and what went wrong in the choosing of one; it is no other's fault."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The next token of each answer of a batch, on its way to main memory; a card may be given more to do meanwhile."""
+
+    tokens: torch.Tensor  # (B,), where the scores are
+    failed: dict[int, Exception]  # what went wrong in the choosing of one; it is no other's fault
+    _told: torch.Tensor  # (2, B): the tokens, and whether the scores are numbers
+    _has_come: torch.cuda.Event | None
+
+    def told(self) -> list[int | Exception]:
+        """What each answer goes on with, or ends by; waits for it."""
+        if self._has_come is not None:
+            self._has_come.synchronize()
+        tokens, sound = self._told.tolist()
+        return [
+            (self.failed.get(row, token) if is_sound else _not_numbers())
+            for row, (token, is_sound) in enumerate(zip(tokens, sound))
+        ]
+
+
+def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> Choice:
+    """The next tokens of answers whose scores are (B, V)."""
     chosen = scores.argmax(dim=-1)
     failed: dict[int, Exception] = {}
     for row, chooser in enumerate(choosers):
@@ -78,4 +102,12 @@ def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> tuple[torch
             chosen[row] = chooser.choose(scores[row : row + 1])[0]
         except Exception as error:  # noqa: BLE001 - it is raised where that answer is waited for
             failed[row] = error
-    return chosen, failed
+    sound = scores.amax(dim=-1).isfinite()  # NaN is the largest of any; a vocabulary may be padded with -inf
+    told = torch.stack((chosen, sound)).to("cpu", non_blocking=True)
+    has_come = torch.cuda.current_stream(chosen.device).record_event() if chosen.is_cuda else None
+    return Choice(chosen, failed, told, has_come)
+
+
+def _not_numbers() -> BrokenCheckpoint:
+    remedy = "Ask again; if that does not help, the weights are damaged, or need --dtype bfloat16 or float32."
+    return BrokenCheckpoint("The model computed scores that are not numbers", remedy=remedy)

@@ -135,6 +135,10 @@ class Forwards:
         plan_for_shapes(False)
         return self._compute(tokens, positions, torch.tensor(lengths[: len(tokens)], device=self._device), width)
 
+    def can_go_ahead(self, count: int, lengths: Sequence[int]) -> bool:
+        """Whether a step is only begun by whoever asks for it, and a card's to finish."""
+        return self._recorded is not None and self._recorded.has(count, lengths)
+
     @torch.inference_mode()
     def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:
         """Record steps of all shapes before they are needed; see `RecordedSteps.record_all`."""

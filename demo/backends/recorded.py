@@ -64,8 +64,16 @@ class RecordedSteps:
             return None
         recording.tokens[:count] = tokens
         recording.positions[..., :count, :] = positions
-        recording.lengths.copy_(self._filled(lengths, len(recording.lengths)), non_blocking=True)
+        filled = self._filled(lengths, len(recording.lengths), pinned=recording.lengths.is_cuda)
+        recording.lengths.copy_(filled, non_blocking=True)
         return recording.run()[:count].clone()
+
+    def has(self, count: int, lengths: Sequence[int]) -> bool:
+        """Whether a step of the first ``count`` slots can be replayed as it is."""
+        columns = max(lengths[:count]) + 1
+        if columns > self._cache.num_columns or self._memory != self._cache.memory:
+            return False
+        return shape_for(count, columns, **self._room()) in self._recordings
 
     def record_all(self, told: Callable[[float], None], *, limit_s: float) -> None:
         """Record every shape that is not yet, the smallest first, for so long; ``told`` hears how far it is, 0 to 1.
@@ -99,8 +107,10 @@ class RecordedSteps:
     def _room(self) -> dict[str, int]:
         return {"slots": self._cache.num_slots, "context": self._cache.num_columns}
 
-    def _filled(self, lengths: Sequence[int], rows: int) -> torch.Tensor:
-        return torch.tensor([min(length, self._cache.num_columns - 1) for length in lengths[:rows]])
+    def _filled(self, lengths: Sequence[int], rows: int, *, pinned: bool = False) -> torch.Tensor:
+        """``pinned``: for a card that is not to be waited for."""
+        kept = [min(length, self._cache.num_columns - 1) for length in lengths[:rows]]
+        return torch.tensor(kept, pin_memory=pinned)
 
     def _new(self, shape: Shape, lengths: Sequence[int]) -> Recording:
         assert self._kind is not None

@@ -1,18 +1,17 @@
 """A batch of answers that requests join and leave between two tokens.
 
 Owns the loop: read a prompt that waits, or a few at once or after each other where that is quick, then make one token
-of every answer, and again. An answer that ends, is cancelled or fails leaves at once and takes nobody with it. The
-first slots are those of the running answers, whichever they are; the others keep what ended conversations left
-(`remembering`). Knows nothing of how a model computes (`forwards`) or of how prompts are made. Shapes: B
-answers, n prompts, V vocabulary.
+of every answer, and again. Where a card computes, the next step is begun before the last one's tokens are told, so that
+it waits for nobody; what it made for an answer that turns out to have ended is dropped. An answer that ends, is
+cancelled or fails leaves at once and takes nobody with it. The first slots are those of the running answers, whichever
+they are; the others keep what ended conversations left (`remembering`). Knows nothing of how a model computes
+(`forwards`), of how prompts are made or of their order (`waiting`). Shapes: B answers, n prompts, V vocabulary.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -24,9 +23,9 @@ from demo.backends.choosing import choose_all
 from demo.backends.forwards import Forwards
 from demo.backends.joining import ALONE, Together, alike
 from demo.backends.remembering import Memory
-from demo.backends.rows import Row, Running
+from demo.backends.rows import Ahead, Row, Running
 from demo.backends.slots import SlotCache
-from demo.errors import BrokenCheckpoint
+from demo.backends.waiting import Waiting
 
 LEAST_SHARED = 16  # tokens that two prompts must have in common for it to be worth a thought
 PATIENCE_S = 0.25  # a running answer's pause while prompts are read; one is, however long it takes
@@ -63,22 +62,16 @@ class Rolling:
         self._pace = 0.0  # tokens a second of the last prompts that were read whole
         self.num_reused = 0  # tokens that did not have to be read
         self.num_joined = 0  # prompts that were read with others
-        self._lock = threading.Lock()  # guards the next two
-        self._waiting: deque[Row] = deque()
-        self._is_at_work = False
+        self._waiting = Waiting()
         self._running: list[Running] = []  # each in the slot of its index
         self._memory = Memory(cache, least_shared=least_shared, num_held=self._num_held)
         self._positions: torch.Tensor | None = None  # (…, B, 1); None when answers have come or gone
+        self._ahead: Ahead | None = None
 
     def submit(self, *rows: Row) -> None:
         """Have answers made, of those that wait the patient ones last; all that becomes of each is in its outlet."""
-        with self._lock:
-            for row in rows:
-                place = len(self._waiting) if row.is_patient else sum(not one.is_patient for one in self._waiting)
-                self._waiting.insert(place, row)
-            if not self._is_at_work:
-                self._is_at_work = True
-                self._executor.submit(self._work)
+        if self._waiting.add(rows):
+            self._executor.submit(self._work)
 
     def on_thread(self, work: Callable[[], T]) -> T:
         """What ``work`` gives on the thread that computes. To be called while no answer is running."""
@@ -92,7 +85,7 @@ class Rolling:
 
     @torch.inference_mode()
     def _work(self) -> None:
-        while self._has_work():
+        while self._waiting.keeps_at_work(bool(self._running)):
             self._turn()
 
     def _turn(self) -> None:
@@ -102,11 +95,6 @@ class Rolling:
             self._advance()
         except Exception as error:  # noqa: BLE001 - it is raised where the answers are waited for
             self._fail(error)
-
-    def _has_work(self) -> bool:
-        with self._lock:
-            self._is_at_work = bool(self._waiting or self._running)
-            return self._is_at_work
 
     # --- joining
 
@@ -123,7 +111,7 @@ class Rolling:
 
     def _admit(self) -> bool:
         """Read the prompt of the one who has waited longest, and of others with it; whether there was one."""
-        group = self._next_group()
+        group = self._waiting.take(self._cache.num_slots - len(self._running), self._joins)
         rows = [row for row in group if not row.outlet.should_stop]
         for row in group:
             if row not in rows:
@@ -133,15 +121,6 @@ class Rolling:
         elif rows:
             self._admit_alone(rows[0])
         return bool(group)
-
-    def _next_group(self) -> list[Row]:
-        """Take those out of the queue who are next: one, or several that can be read at once."""
-        with self._lock:
-            num_free = self._cache.num_slots - len(self._running)
-            group: list[Row] = []
-            while self._waiting and len(group) < num_free and (not group or self._joins(self._waiting[0], group)):
-                group.append(self._waiting.popleft())
-            return group
 
     def _joins(self, row: Row, group: Sequence[Row]) -> bool:
         """Whether a prompt can be read with others without more memory or more patience than there is."""
@@ -176,8 +155,7 @@ class Rolling:
         except Exception as error:  # noqa: BLE001 - whoever is to blame is found when each is read alone
             log.warning("%d prompts could not be read at once, and none will be: %r", len(rows), error)
             self.together = ALONE
-            with self._lock:
-                self._waiting.extendleft(reversed(rows))
+            self._waiting.put_back(rows)
             error.with_traceback(None)  # it holds the frames, and they the tensors
             memory.release()
         else:
@@ -219,49 +197,71 @@ class Rolling:
         if not self._running:
             return
         try:
-            scores = self._step()
+            running, scores = self._begun()
         except torch.OutOfMemoryError as error:
             self._give_way(error)
         else:
-            self._take(self._running, scores)
+            self._take(running, scores)
 
-    def _step(self) -> torch.Tensor:
-        """Read everyone's next token; the scores (B, V) of those after them."""
+    def _begun(self) -> tuple[list[Running], torch.Tensor]:
+        """Answers whose next token has been read, and the scores (B, V) of those after them."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return ahead.of(self._running)
+        running = list(self._running)
+        device = running[0].first_position.device
+        scores = self._step(torch.tensor([one.next_token for one in running], device=device))
+        for one in running:
+            one.tokens.append(one.next_token)
+        return running, scores
+
+    def _step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read a token (B,) of everyone; the scores (B, V) of those after them."""
         if self._positions is None:
             self._positions = torch.cat([one.position for one in self._running], dim=-2)
-        tokens = torch.tensor([one.next_token for one in self._running], device=self._positions.device)
-        lengths = [self._num_held(slot) for slot in range(self._cache.num_slots)]
-        scores = self._forwards.step(tokens, self._positions, lengths)
+        scores = self._forwards.step(tokens, self._positions, self._lengths())
         self._positions = self._positions + 1
-        for one in self._running:
-            one.tokens.append(one.next_token)
-            one.position = one.position + 1
         return scores
 
     def _take(self, running: Sequence[Running], scores: torch.Tensor) -> None:
         """Choose the next token of each; who has all it may have leaves."""
-        chosen, failed = choose_all([one.chooser for one in running], scores)
-        sound = scores.amax(dim=-1).isfinite()  # NaN is the largest of any; a vocabulary may be padded with -inf
-        numbers: list[list[int]] = torch.stack((chosen, sound)).tolist()
-        for row, (one, token, is_sound) in enumerate(zip(list(running), *numbers)):
-            if not is_sound or row in failed:
-                self._leave(one, failed[row] if is_sound else _not_numbers())
+        choice = choose_all([one.chooser for one in running], scores)
+        ahead = self._go_ahead(running, choice.tokens)
+        gone: list[tuple[Running, Exception | None]] = []
+        for one, told in zip(running, choice.told()):
+            if isinstance(told, Exception):
+                gone.append((one, told))
                 continue
-            one.next_token = token
-            one.row.outlet.add(token)
-            if token in self._end_tokens or one.row.outlet.num_tokens >= one.row.room:
-                self._leave(one)
+            one.next_token = told
+            one.row.outlet.add(told)
+            if told in self._end_tokens or one.row.outlet.num_tokens >= one.row.room:
+                gone.append((one, None))
+            elif ahead is not None:
+                one.tokens.append(told)
+        self._ahead = ahead or self._ahead
+        for one, error in gone:
+            self._leave(one, error)
+
+    def _go_ahead(self, running: Sequence[Running], tokens: torch.Tensor) -> Ahead | None:
+        """Begin the step that reads these tokens (B,), if nothing comes before it that is known of already."""
+        if len(running) < len(self._running) or self._waiting or any(one.is_at_last for one in running):
+            return None
+        if not self._forwards.can_go_ahead(len(running), self._lengths()):
+            return None
+        try:
+            return Ahead(tuple(running), self._step(tokens))
+        except torch.OutOfMemoryError:
+            return None  # it is met again where somebody can give way
+
+    def _lengths(self) -> list[int]:
+        return [self._num_held(slot) for slot in range(self._cache.num_slots)]
 
     # --- leaving
 
     def _let_go(self) -> None:
         for one in [one for one in self._running if one.row.outlet.should_stop]:
             self._leave(one)
-        with self._lock:
-            gone = [row for row in self._waiting if row.outlet.should_stop]
-            for row in gone:
-                self._waiting.remove(row)
-        for row in gone:
+        for row in self._waiting.drop_stopped():
             row.outlet.finish()
 
     def _give_way(self, error: torch.OutOfMemoryError) -> None:
@@ -272,6 +272,7 @@ class Rolling:
     def _fail(self, error: Exception) -> None:
         """What went wrong for all of them at once: none of them can go on, and what the slots hold is not known."""
         running, self._running = self._running, []
+        self._ahead = None
         self._memory.forget()
         for one in running:
             one.row.outlet.finish(error)
@@ -285,12 +286,8 @@ class Rolling:
         self._running[slot] = self._running[last]
         self._running.pop()
         self._positions = None
+        self._ahead = self._ahead if self._running else None
         one.row.outlet.finish(error)
 
     def _num_held(self, slot: int) -> int:
         return len(self._running[slot].tokens if slot < len(self._running) else self._memory.slots[slot].tokens)
-
-
-def _not_numbers() -> BrokenCheckpoint:
-    remedy = "Ask again; if that does not help, the weights are damaged, or need --dtype bfloat16 or float32."
-    return BrokenCheckpoint("The model computed scores that are not numbers", remedy=remedy)

@@ -6,7 +6,7 @@ Knows nothing of the loop that makes answers (`rolling`) and of what slots hold 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,32 @@ class Running:
     row: Row
     tokens: list[int]
     chooser: Chooses
-    position: torch.Tensor  # (…, 1, 1), of the next token
+    first_position: torch.Tensor  # (…, 1, 1), of the answer's first token
     next_token: int = -1
+
+    @property
+    def position(self) -> torch.Tensor:
+        """(…, 1, 1), of the next token."""
+        return self.first_position + (len(self.tokens) - self.row.num_tokens)
+
+    @property
+    def is_at_last(self) -> bool:
+        """Whether the token after those that it was given is the last that it may have."""
+        return self.row.outlet.num_tokens + 1 >= self.row.room
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A step that was begun before it was known which answers it is for: their next tokens have been read by it."""
+
+    running: tuple[Running, ...]
+    scores: torch.Tensor  # (B, V), of the tokens after those
+
+    def of(self, still: Sequence[Running]) -> tuple[list[Running], torch.Tensor]:
+        """Those that are running still, in the order of these, and their scores."""
+        rows = [self.running.index(one) for one in still if one in self.running]
+        is_all = rows == list(range(len(self.running)))
+        return [self.running[row] for row in rows], self.scores if is_all else self.scores[rows]
 
 
 def fingerprint(picture: Picture) -> bytes:

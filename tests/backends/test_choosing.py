@@ -8,6 +8,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from demo.backends.choosing import Chooser, choose_all
 from demo.backends.streaming import settings_for
+from demo.errors import BrokenCheckpoint
 from demo.types import Sampling
 
 WORDS = 12
@@ -47,9 +48,9 @@ def test_a_batch_chooses_for_each_as_it_would_alone(model):
     together, alone = ([chooser(model, **setting) for setting in settings] for _ in range(2))
     for step in range(6):
         drawn = scores(step, rows=len(settings))
-        chosen, failed = choose_all(together, drawn)
-        assert not failed
-        assert chosen.tolist() == [one.choose(drawn[row : row + 1]).item() for row, one in enumerate(alone)]
+        choice = choose_all(together, drawn)
+        assert choice.told() == choice.tokens.tolist()
+        assert choice.told() == [one.choose(drawn[row : row + 1]).item() for row, one in enumerate(alone)]
 
 
 def test_a_seed_means_what_it_means_to_generate(model):
@@ -101,9 +102,18 @@ def test_one_that_cannot_choose_stands_in_no_other_ones_way(model):
             raise ValueError("no token")
 
     drawn = scores(2, rows=3)
-    chosen, failed = choose_all([chooser(model), Broken(), chooser(model)], drawn)
-    assert chosen.tolist()[::2] == drawn.argmax(dim=-1).tolist()[::2]
-    assert {row: str(error) for row, error in failed.items()} == {1: "no token"}
+    told = choose_all([chooser(model), Broken(), chooser(model)], drawn).told()
+    assert told[::2] == drawn.argmax(dim=-1).tolist()[::2]
+    assert str(told[1]) == "no token"
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_an_answer_whose_scores_are_not_numbers_ends_by_that_alone(model, spoilt):
+    drawn = scores(2, rows=2)
+    drawn[0, 3] = spoilt
+    told = choose_all([chooser(model), chooser(model)], drawn).told()
+    assert isinstance(told[0], BrokenCheckpoint)
+    assert told[1] == drawn[1].argmax().item()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gc
 import itertools
 import random
 import weakref
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +18,7 @@ from demo.backends.hf import HFBackend
 from demo.backends.recorded import on_cards
 from demo.backends.rolling import LEAST_SHARED, Rolling
 from demo.backends.slots import SlotCache
-from demo.backends.streaming import end_tokens
+from demo.backends.streaming import Outlet, end_tokens
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.steps import all_shapes
@@ -35,12 +36,14 @@ class Recorder:
     def __init__(self):
         self.shapes = []
         self.replays = 0
+        self.before = lambda: None  # called before each
 
     def __call__(self, run):
         self.shapes.append(tuple(run().shape))
 
         def replay():
             self.replays += 1
+            self.before()
             return run()
 
         return replay
@@ -225,6 +228,58 @@ def test_slots_grow_under_recorded_steps(backend, recorder):
 def test_nothing_is_recorded_before_it_is_known_what_a_step_reads(backend, recorder):
     backend._rolling._forwards.record_all(lambda _: None, limit_s=60)
     assert recorder.shapes == []
+
+
+def ending_early(backend, monkeypatch, count):
+    """Have answers end at tokens that the model likes, as often as not before they are as long as they may be."""
+    said: list[int] = []
+    for number in range(count):
+        answered(backend, asked(f"What is this? {number}"))
+        (slot, *_) = sorted(backend._rolling._memory.slots, key=lambda held: -len(held.tokens))
+        said += slot.tokens[-12:]
+    ends = [token for token, _ in Counter(said).most_common(3)]
+    monkeypatch.setattr(backend._settings, "eos_token_id", ends)
+    backend._rolling._end_tokens = frozenset(ends)
+    backend._rolling.forget()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_begun_for_answers_that_then_end_or_are_cancelled_disturb_nobody(backend, recorder, monkeypatch, seed):
+    ending_early(backend, monkeypatch, 4)
+    answered(backend, asked("What is this?", max_new_tokens=2))
+    backend._rolling._forwards.record_all(lambda _: None, limit_s=60)  # the next step is begun early from now on
+    chance = random.Random(seed)
+    jobs = [
+        (asked(f"What is this? {number}", chance.choice((90, 200)), max_new_tokens=40), chance.choice((1, 5, 99, 99)))
+        for number in range(12)
+    ]
+
+    def ask(job):
+        request, patience = job
+        asked_for = itertools.count()
+        return answered(backend, request, lambda: next(asked_for) > patience)
+
+    with ThreadPoolExecutor(SLOTS + 1) as pool:
+        found = list(pool.map(ask, jobs))
+    reasons = Counter(finish.reason for _, finish in found)
+    assert reasons["stop"] > 2
+    for (request, _), (text, finish) in zip(jobs, found):
+        whole = alone(backend, request)
+        assert whole.startswith(text) if finish.reason == "cancelled" else text == whole, (finish, text, whole)
+    for (request, _), (text, _) in zip(jobs[-SLOTS:], found[-SLOTS:]):  # what slots hold is what was said
+        second = turns(request, text or "A dog.", "How many?")
+        assert answered(backend, second)[0] == alone(backend, second)
+
+
+def test_a_step_is_begun_before_the_last_tokens_are_told(backend, recorder, monkeypatch):
+    question = asked("What is this?", max_new_tokens=9)
+    answered(backend, question)  # which records its steps
+    backend._rolling._memory.forget()
+    events = []
+    recorder.before = lambda: events.append("begun")
+    monkeypatch.setattr(Outlet, "add", lambda self, token, add=Outlet.add: (events.append("told"), add(self, token)))
+    answered(backend, question)
+    assert events == [*("begun", "told") * 8, "told"]  # what the ninth token would lead to is not asked for
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
