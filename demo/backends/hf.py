@@ -7,23 +7,23 @@ Knows nothing of pipes and replicas.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from demo.backends import hub, loading, memory, proving
-from demo.backends.attending import share_keys
+from demo.backends.attending import plan_for_shapes, share_keys
 from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.feeding import CARD_WIRE, Exchange, Wire
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse
-from demo.backends.joining import ALONE, Together
+from demo.backends.joining import planned
 from demo.backends.parking import Garage
 from demo.backends.preparing import remember_pictures
 from demo.backends.processors import pin_pixels
@@ -31,6 +31,7 @@ from demo.backends.prompting import Prompter, end_of_pictures, thought_words
 from demo.backends.recorded import Recorder, on_cards
 from demo.backends.rehearsing import Truth, read_at_once, rehearse
 from demo.backends.rolling import LEAST_SHARED, Rolling
+from demo.backends.rounding import noise_of
 from demo.backends.rows import Row, fingerprint
 from demo.backends.slots import SlotCache
 from demo.backends.spreading import input_device
@@ -166,6 +167,7 @@ class HFBackend:
         _seed(sampling.seed)
         settings = settings_for(sampling, self._settings, max_new_tokens=room)
         inputs = self._placed(inputs)
+        plan_for_shapes(False)
         self._model.generate(**inputs, generation_config=settings, streamer=tap, stopping_criteria=[tap])
 
     def _placed(self, inputs: Any) -> Any:
@@ -211,6 +213,7 @@ class HFBackend:
         settings = settings_for(Sampling(), self._settings, max_new_tokens=WARM_UP_TOKENS)
         settings.min_new_tokens = WARM_UP_TOKENS  # who ends at once would have taken no step to be compared
         settings.output_logits = settings.return_dict_in_generate = True
+        plan_for_shapes(False)  # as for prompts in slots, which are to be compared with this
         return self._model.generate(**self._placed(inputs), generation_config=settings)
 
     def _rehearsed(
@@ -223,14 +226,17 @@ class HFBackend:
         is_same = pictures == _warm_up_pictures(spec, facts, SMALL_MODEL)  # then it was answered already
         truths = [self._truth(words, pictures) for words in WARM_UP_QUESTIONS[is_same:]]
         truths = [first, *truths] if is_same else truths
+        again = functools.partial(self._truth, WARM_UP_QUESTIONS[0], _warm_up_pictures(spec, facts, SMALL_MODEL))
+        noise = functools.cache(lambda: noise_of(self._model, first.scores, lambda: again().scores))
         cache = SlotCache(max(2, placement.slots), placement.context)
         for recorder in _ways_to_record(placement):
             forwards = Forwards(self._model, cache, recorder=recorder)
-            make = partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
-            ability = rehearse(lambda reuses: make(least_shared=1 if reuses else None), truths, self._model.dtype)  # noqa: B023
+            make = functools.partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
+            one = lambda reuses, make=make: make(least_shared=1 if reuses else None)  # noqa: E731
+            ability = rehearse(one, truths, self._model.dtype, noise)
             cache.release()
             if ability.in_batch:
-                trial = make(least_shared=None, together=_together(spec, placement))
+                trial = make(least_shared=None, together=planned(spec, placement))
                 together = read_at_once(trial, forwards, truths, ability)
                 cache.release()
                 cache.num_slots = placement.slots
@@ -245,14 +251,8 @@ class HFBackend:
         """Record steps of every shape; an answer comes first, for which the slots' memory is taken."""
         rolling.submit(row)
         list(row.outlet)
-        told = partial(progress, "recording steps")
+        told = functools.partial(progress, "recording steps")
         self._thread.submit(forwards.record_all, told, limit_s=RECORDING_S).result()
-
-
-def _together(spec: ModelSpec, placement: Placement) -> Together:
-    """What may be read at once: on cards, which have little to do while one prompt is read, what is planned for."""
-    is_on_cards = all(device.startswith("cuda") for device in memory.devices_of(placement))
-    return Together(placement.context or 0, spec.max_pictures) if is_on_cards else ALONE
 
 
 def _ways_to_record(placement: Placement) -> Iterator[Recorder | None]:

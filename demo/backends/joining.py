@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 
+from demo.backends.memory import devices_of
 from demo.backends.rows import Row
+from demo.catalog import ModelSpec
+from demo.types import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,12 @@ class Together:
 
 
 ALONE = Together(0, 0)
+
+
+def planned(spec: ModelSpec, placement: Placement) -> Together:
+    """What may be read at once: on cards, which have little to do while one prompt is read, what is planned for."""
+    is_on_cards = all(device.startswith("cuda") for device in devices_of(placement))
+    return Together(placement.context or 0, spec.max_pictures) if is_on_cards else ALONE
 
 
 def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

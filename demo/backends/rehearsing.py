@@ -2,7 +2,8 @@
 
 Owns the proof: two prompts that begin alike are answered by the model's own `generate()`, then side by side in slots
 with the same tokens, and the scores are compared; once more with both prompts read at once. What a model cannot do is
-found here and not by a user. Shapes: N tokens of an answer, V vocabulary.
+found here and not by a user. How far apart scores may be depends on what rounding does to the model (`rounding`).
+Shapes: N tokens of an answer, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import torch
 from demo.backends.forwards import Forwards
 from demo.backends.joining import ALONE, Together, alike
 from demo.backends.rolling import Rolling
+from demo.backends.rounding import distance
 from demo.backends.rows import Row
 
 # How far the scores may be apart, as a share of their norm: another order of additions moves them by far less, a wrong
 # mask or position by far more.
 CLOSE: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
+# A model with more noise than that is allowed twice what rounding does to it, but no more than half of what scores are
+# apart that have nothing in common.
+NOISE, MOST = 2, 0.7
 ROUNDING = 3  # one order of additions moves them so much further than another, in a model with much noise
 
 log = logging.getLogger(__name__)
@@ -60,8 +65,11 @@ class Led:
         return chosen[None]
 
 
-def rehearse(make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: torch.dtype) -> Ability:
-    """What the model can do. ``make`` gives a batch with empty slots that reuses what they hold, or does not.
+def rehearse(
+    make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: torch.dtype, noise: Callable[[], float]
+) -> Ability:
+    """What the model can do. ``make`` gives a batch with empty slots that reuses what they hold, or does not;
+    ``noise`` tells how far rounding moves its scores, and is asked where they are further apart than most models'.
 
     Reuse must not move the scores further than a batch does by itself: a model whose pictures look at the question that
     follows them comes near the truth with another question's pictures, too.
@@ -74,7 +82,10 @@ def rehearse(make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: to
     in_batch = _apart(make(False), truths)
     log.info("scores in slots are %.2g of their norm from generate()'s, %.2g with reuse", in_batch, reused)
     if in_batch > CLOSE[dtype]:
-        return Ability(False)
+        moved = noise()
+        log.info("rounding alone moves them by %.2g", moved)
+        if in_batch > min(MOST, NOISE * moved):
+            return Ability(False)
     return Ability(True, reuses=has_reused and reused <= ROUNDING * in_batch, apart=in_batch)
 
 
@@ -88,7 +99,8 @@ def read_at_once(rolling: Rolling, forwards: Forwards, truths: Sequence[Truth], 
     if not rolling.together.holds(rows) or not forwards.can_join or not alike(*prompts):
         return ALONE
     apart = _apart(rolling, truths)
-    if rolling.num_joined < len(truths) or apart > max(CLOSE[forwards.dtype], ROUNDING * ability.apart):
+    allowed = max(CLOSE[forwards.dtype], min(MOST, ROUNDING * ability.apart))
+    if rolling.num_joined < len(truths) or apart > allowed:
         log.info("prompts are read alone: together, scores are %.2g of their norm from generate()'s", apart)
         return ALONE
     try:
@@ -119,13 +131,8 @@ def _apart(rolling: Rolling, truths: Sequence[Truth]) -> float:
     except Exception as error:  # noqa: BLE001 - whatever it is, the model cannot do it, and is served without
         log.info("the model does not answer in slots: %r", error)
         return float("inf")
-    return max(_distance(torch.stack(one.scores), truth.scores) for one, truth in zip(led, truths))
+    return max(distance(torch.stack(one.scores), truth.scores) for one, truth in zip(led, truths))
 
 
 def _given(chooser: Led, _prompt: torch.Tensor) -> Led:
     return chooser
-
-
-def _distance(found: torch.Tensor, true: torch.Tensor) -> float:
-    kept = true.isfinite()  # a vocabulary may be padded with -inf
-    return float((found[kept] - true[kept]).norm() / true[kept].norm().clamp_min(1e-9))
