@@ -154,6 +154,7 @@ def _placed(snapshot: ManagerSnapshot, watched: ProcessMemory) -> dict[str, obje
                 "total_loads": replica.total_loads,
                 "deaths": replica.deaths,
                 "load_s": replica.load_s,
+                "slots": replica.slots,
                 "served": replica.served,
             }
             for replica in snapshot.replicas

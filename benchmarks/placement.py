@@ -142,20 +142,23 @@ def equal_answers(rows: Sequence[Row]) -> dict[str, bool]:
 def table(rows: Sequence[Row]) -> str:
     lines = [
         "| model | placement | device | planned | taken | error | allocator | weights, KV, activations, reserve "
-        "| resident | loads "
+        "| resident | loads | slots "
         "| load, s | prefill, s | tokens/s | context | answers |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["outcome"] != "answered":
             said = str(row.get("error", "")).replace("|", "/")
-            lines.append(f"| {row['model']} | {row['asked']} | {row['outcome']}: {said} |" + " |" * 12)
+            lines.append(f"| {row['model']} | {row['asked']} | {row['outcome']}: {said} |" + " |" * 13)
             continue
         loads = "+".join(str(replica["total_loads"]) for replica in row["replicas"])
+        slots = "+".join(str(replica["slots"]) for replica in row["replicas"])
         rest = f"{max(r['load_s'] for r in row['replicas']):.1f} | {row['prefill_s']:.2f} | {row['tokens_per_s']:.1f}"
         rest += f" | {row['total_tokens']} of {row['context']} | {' '.join(row['answers'])}"
         for device, found in row["verdicts"].items():
-            lines.append(f"| {row['model']} | {row['asked']} | {device} | {_cells(found)} | {loads} | {rest} |")
+            lines.append(
+                f"| {row['model']} | {row['asked']} | {device} | {_cells(found)} | {loads} | {slots} | {rest} |"
+            )
     return "\n".join(lines)
 
 

@@ -51,6 +51,7 @@ class FakeOptions:
     max_pictures: int = 1  # that it says it takes
     max_frames: int = 0  # of a clip, likewise
     box: str = BOX  # in thousandths of the picture, separated by commas
+    slots: int = 0  # answers at a time that it turns out to be able to make; 0: as many as planned
     parameters: int = 0
     context: int = 0  # words that a conversation may have; 0: any number
     answer_bytes: int = 0  # what an answer takes, besides, of the first device
@@ -106,7 +107,8 @@ class FakeBackend:
         if options.feeds and feed is not None:
             feed.offer(str(os.getpid()).encode())
         spans_s: Mapping[Phase, float] = {"weights": time.monotonic() - started_s}
-        return LoadFacts(options.parameters, dict(self._memory.weights), dtype, placement.slots, spans_s)
+        slots = min(placement.slots, options.slots or placement.slots)
+        return LoadFacts(options.parameters, dict(self._memory.weights), dtype, slots, spans_s)
 
     def memory(self) -> dict[str, DeviceMemory]:
         return self._memory.report()

@@ -311,6 +311,10 @@ class ProcessReplica:
             facts |= {"slots": report.slots, "load_s": report.seconds_s, "load_spans_s": report.spans_s}
             number = self._snapshot.replica_id
             log.info("replica %d of %s: %.1f s (%s)", number, self.model, report.seconds_s, in_words(report.spans_s))
+            if report.slots == 1 < self._job.placement.slots:
+                log.warning(
+                    "%s answers one at a time: beside others an answer would not be what it is alone", self.model
+                )
             self._set(state="idle", detail="", fraction=None, **facts)
         elif isinstance(event, Parked):
             self._is_moving = False

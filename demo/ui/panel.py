@@ -61,7 +61,9 @@ def _replica(say: Texts, replica: ReplicaSnapshot) -> str:
     name = html.escape(replica_words(say, replica.model, replica.replica_id))
     title = f"<h3><i class='dot'></i>{name} <span>{html.escape(say(f'state.{replica.state}'))}</span></h3>"
     facts = [("speed", _speed(say, replica)), ("served", say.counted("replica.answers", replica.served))]
-    facts += [("loaded", _loaded(say, replica))]
+    if replica.loads:
+        facts.append(("at_a_time", say.counted("replica.together", replica.slots)))
+    facts.append(("loaded", _loaded(say, replica)))
     facts += [("weights", _weights(say, replica))] if replica.resident_bytes else [("place", _places(say, replica))]
     if replica.deaths:
         facts.append(("restarts", say("replica.deaths", count=replica.deaths)))

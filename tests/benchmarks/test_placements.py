@@ -37,8 +37,8 @@ def row(**changes):
     measured = {
         "model": "m", "asked": "single", "outcome": "answered", "planned": {"cuda:0": 10 * GIB},
         "planned_parts": {"cuda:0": {"weights": 8 * GIB, "reserve": 2 * GIB}}, "process_peak": {"cuda:0": 10 * GIB},
-        "replicas": [{**replica, "total_loads": 1}], "answers": ["aa", "bb"], "prefill_s": 0.5, "tokens_per_s": 20.0,
-        "total_tokens": 2048, "context": 2048,
+        "replicas": [{**replica, "total_loads": 1, "slots": 16}], "answers": ["aa", "bb"], "prefill_s": 0.5,
+        "tokens_per_s": 20.0, "total_tokens": 2048, "context": 2048,
     }  # fmt: skip
     measured |= changes
     return {**measured, "verdicts": verdicts(measured)}
@@ -68,7 +68,7 @@ def test_answers_are_equal_where_all_replicas_of_all_placements_agree():
 def test_the_table_has_a_line_for_each_device_and_says_why_there_is_none():
     refused = {"model": "m", "asked": "replicate", "outcome": "refused", "error": "9 GiB short", "verdicts": {}}
     lines = table([row(), refused]).splitlines()
-    assert "| m | single | cuda:0 | 10.00 | 10.00 | +0.0 % | 9.00 | 8.00 + 2.00 | 8.00 | 1 | 1.5 |" in lines[2]
+    assert "| m | single | cuda:0 | 10.00 | 10.00 | +0.0 % | 9.00 | 8.00 + 2.00 | 8.00 | 1 | 16 | 1.5 |" in lines[2]
     assert "refused: 9 GiB short" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
 

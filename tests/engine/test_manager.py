@@ -417,3 +417,13 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(("able", "is_told"), [(1, True), (3, False)])
+def test_a_model_that_answers_one_at_a_time_although_more_were_planned_is_told_of(able, is_told, caplog):
+    config = EngineConfig(models=(ModelChoice(f"fake?slots={able}"),), slots=3)
+    with caplog.at_level("WARNING", "demo.engine.replica"), ModelManager(config) as manager:
+        manager.start()
+        assert manager.wait_ready(READY_S)
+        assert [replica.slots for replica in manager.snapshot().replicas] == [able]
+    assert ("answers one at a time" in caplog.text) is is_told

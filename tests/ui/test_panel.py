@@ -44,6 +44,8 @@ def text_of(markup):
             {"loads": 1, "total_loads": 3, "load_s": 42.0},
             "once by this process, in 42 s; 3 times in all, after restarts",
         ),
+        ({"loads": 1, "slots": 16}, "At a time 16 answers"),
+        ({"loads": 1, "slots": 1}, "At a time 1 answer "),
         ({"loads": 2, "total_loads": 2}, "2 times by one process, which is a defect"),
         ({"loads": 0, "total_loads": 1}, "Loaded not yet"),
         ({"loads": 0, "total_loads": 3}, "not yet; tried 3 times"),
@@ -102,10 +104,11 @@ def test_the_first_row_tells_of_the_speed_the_queue_and_the_time(uptime_s, words
 
 
 def test_every_part_speaks_chinese_too():
-    shown = panel(replica(loads=1, served=3, load_s=2.0), devices=(CARD,), uptime_s=7300, language="zh")
+    shown = panel(replica(loads=1, served=3, slots=8, load_s=2.0), devices=(CARD,), uptime_s=7300, language="zh")
     words = text_of(shown)
     for part in ("就绪", "已回答 3 次", "一次，用时 2.0 秒", "已用 6.0 GiB ，共 24.0 GiB", "2 小时", "计划与实际"):
         assert part in words
+    assert "同时回答 8 个" in words
     assert "aria-valuetext='已用 6.0 GiB，共 24.0 GiB，计划 12.0 GiB，最高 8.0 GiB'" in shown
     english = set(re.findall(r"[A-Za-z]{4,}", words)) - {"tiny", "NVIDIA"}
     assert not english
