@@ -244,7 +244,8 @@ class Rolling:
 
     def _go_ahead(self, running: Sequence[Running], tokens: torch.Tensor) -> Ahead | None:
         """Begin the step that reads these tokens (B,), if nothing comes before it that is known of already."""
-        if len(running) < len(self._running) or self._waiting or any(one.is_at_last for one in running):
+        has_room = len(self._running) < self._cache.num_slots
+        if len(running) < len(self._running) or any(one.is_at_last for one in running) or (self._waiting and has_room):
             return None
         if not self._forwards.can_go_ahead(len(running), self._lengths()):
             return None

@@ -23,7 +23,7 @@ from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.steps import all_shapes
 from demo.types import Placement
-from tests.backends.test_rolling import alone, answered, asked, turns
+from tests.backends.test_rolling import Gate, alone, answered, asked, together, turns
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
 SLOTS = 5
@@ -280,6 +280,25 @@ def test_a_step_is_begun_before_the_last_tokens_are_told(backend, recorder, monk
     monkeypatch.setattr(Outlet, "add", lambda self, token, add=Outlet.add: (events.append("told"), add(self, token)))
     answered(backend, question)
     assert events == [*("begun", "told") * 8, "told"]  # what the ninth token would lead to is not asked for
+
+
+def test_nobody_who_waits_for_a_slot_keeps_a_step_from_being_begun_and_whoever_has_one_goes_first(backend, recorder):
+    rolling = backend._rolling
+    answered(backend, asked("What is this?", max_new_tokens=2))
+    rolling._forwards.record_all(lambda _: None, limit_s=60)
+    begun, begin = [], rolling._forwards.can_go_ahead
+
+    def can_go_ahead(count, lengths):
+        begun.append((count, len(rolling._waiting)))
+        return begin(count, lengths)
+
+    rolling._forwards.can_go_ahead = can_go_ahead
+    requests = [asked(f"What is this? {number}", max_new_tokens=20) for number in range(SLOTS + 2)]
+    with Gate(backend) as gate:
+        found = together(backend, requests, gate)
+    assert found == [alone(backend, request) for request in requests]
+    assert (SLOTS, 2) in begun
+    assert not [count for count, waiting in begun if waiting and count < SLOTS]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
