@@ -14,7 +14,7 @@ from demo.backends.forwards import Forwards
 from demo.backends.hf import WARM_UP_QUESTIONS, WARM_UP_TOKENS, HFBackend
 from demo.backends.rehearsing import Ability, rehearse
 from demo.backends.rolling import Rolling
-from demo.backends.rounding import noise_of
+from demo.backends.rounding import noise_of, rounded_otherwise
 from demo.backends.slots import SlotCache
 from demo.catalog import resolve
 from demo.config import ModelChoice
@@ -162,6 +162,18 @@ def test_no_noise_excuses_scores_that_have_little_in_common(load, monkeypatch, a
     backend = load(save_llava)
     monkeypatch.setattr(rehearsing, "_apart", lambda rolling, truths: apart)
     assert rehearse(lambda reuses: backend._rolling, [], torch.bfloat16, lambda: noise).in_batch is can
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_other_number_of_a_linear_layer_is_the_next_one(dtype):
+    layer, given = torch.nn.Linear(6, 7, dtype=dtype), torch.randn(3, 6, dtype=dtype)
+    before = layer(given)
+    with torch.inference_mode(), rounded_otherwise(layer):
+        after = layer(given)
+    assert torch.equal(after[:, ::2], before[:, ::2])
+    moved, was = after[:, 1::2], before[:, 1::2]
+    assert torch.equal(moved, torch.nextafter(was, was * 2))
+    assert torch.equal(layer(given), before)
 
 
 def test_a_trial_of_rounding_that_fails_excuses_nothing(load):
