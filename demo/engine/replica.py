@@ -1,7 +1,7 @@
 """One copy of a model in a process of its own, and the thread that looks after it.
 
 Owns a worker's life (start, watch, restart, park and resume, close) and the requests it holds. Knows nothing of queues
-of users, plans or pages. Seconds end in ``_s``.
+of users, plans or pages, or of what is told of all that (`bulletin`). Seconds end in ``_s``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from types import MappingProxyType
 
 from demo.engine.answer import Answer, OpenAnswers
+from demo.engine.bulletin import NOTHING_HELD, Bulletin
 from demo.engine.events import (
     Cancel,
     Done,
@@ -41,7 +41,6 @@ from demo.engine.seat import Seat
 from demo.engine.snapshots import ReplicaSnapshot, State
 from demo.engine.worker import WorkerJob
 from demo.errors import DemoError, EndpointDown, InvalidInput, ReplicaDied, ShuttingDown, from_kind
-from demo.spans import in_words
 from demo.types import GenerateRequest
 
 __all__ = ["DEFAULT_RESTART", "ProcessReplica", "ReplicaSnapshot", "RestartPolicy"]
@@ -50,7 +49,6 @@ WAITING_FOR_TURN = "waiting for its turn on the card"
 LEAVING_CARD = "leaving the card to another model"
 TAKING_TURN = "taking its turn on the card"
 MAY_PASS = (DemoError.kind, EndpointDown.kind)  # failures of a load that another try may not meet
-NOTHING_HELD: Mapping[str, object] = MappingProxyType({"resident_bytes": {}, "memory": {}, "pid": 0})
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +67,21 @@ class ProcessReplica:
     ) -> None:
         self._job = job
         self._share = Share(handover or Handover(), job.part)
-        self._on_change: Callable[[], None] = lambda: None
         self._stall_s = stall_s
         self._restarts = Restarts(restart)
         is_here = job.spec.backend != "openai"
         devices = tuple(sorted(set(job.placement.device_map.values()))) if is_here else ()
         planned, weights = dict(job.planned), dict(job.placement.planned)
-        self._snapshot = ReplicaSnapshot(
+        first = ReplicaSnapshot(
             replica_id, job.spec.name, "starting", "", None, devices, planned, weights,
             takes_turns=job.takes_turns, slots=job.placement.slots,
         )  # fmt: skip
+        self._bulletin = Bulletin(first)
         self._load_error = ""  # of the process that runs now, where a restart might help
         self._answers = OpenAnswers()
         self._process: WorkerProcess | None = None  # there while it is ready
         self._seat = Seat()
-        self._is_loaded = self._is_moving = self._is_resting = self._has_begun = False  # of the process that runs now
+        self._is_loaded = self._is_moving = self._is_resting = False  # of the process that runs now
         self._last_event_s = 0.0
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = multiprocessing.Pipe(duplex=False)
@@ -91,7 +89,7 @@ class ProcessReplica:
 
     def start(self, *, on_change: Callable[[], None] = lambda: None) -> None:
         """Start the worker; ``on_change`` is called whenever the state changes, from the replica's own thread."""
-        self._on_change = on_change
+        self._bulletin.watch(on_change)
         self._thread.start()
 
     @property
@@ -101,7 +99,7 @@ class ProcessReplica:
     @property
     def slots(self) -> int:
         """How many answers it makes at a time: as planned, once it is loaded as the model can."""
-        return self._snapshot.slots
+        return self._bulletin.now.slots
 
     @property
     def places(self) -> int:
@@ -146,7 +144,7 @@ class ProcessReplica:
         return self._restarts.failure
 
     def snapshot(self) -> ReplicaSnapshot:
-        snapshot, running = replace(self._snapshot, places=self.places), len(self._answers)
+        snapshot, running = replace(self._bulletin.now, places=self.places), len(self._answers)
         return replace(snapshot, state="busy", running=running) if snapshot.state == "idle" and running else snapshot
 
     def open(self, request: GenerateRequest, *, on_end: Callable[[], None]) -> Answer:
@@ -167,7 +165,7 @@ class ProcessReplica:
         """Begin to close; `join` waits for it."""
         self._closing.set()
         if self._thread.ident is None:  # never started
-            self._set(state="closed")
+            self._bulletin.tell(state="closed")
             return
         self._seat.give_up()
         self._wake()
@@ -202,12 +200,14 @@ class ProcessReplica:
             if self._closing.is_set() or self.failure is not None:
                 break
             self._is_resting = True
-            self._set(state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, **NOTHING_HELD)
+            self._bulletin.tell(
+                state="starting", detail=f"restarting: {reason}", fraction=None, loads=0, **NOTHING_HELD
+            )
             self._closing.wait(self._restarts.delay_s)
             self._is_resting = False
         failure = self.failure
         state, detail = ("closed", "") if failure is None else ("failed", str(failure))
-        self._set(state=state, detail=detail, fraction=None, **NOTHING_HELD)
+        self._bulletin.tell(state=state, detail=detail, fraction=None, **NOTHING_HELD)
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -216,26 +216,25 @@ class ProcessReplica:
         while not self._closing.is_set():
             if self._seat.take():
                 return True
-            self._set(state="starting", detail=WAITING_FOR_TURN, fraction=None)
+            self._bulletin.tell(state="starting", detail=WAITING_FOR_TURN, fraction=None)
             self._seat.wait()
         return False
 
     def _mourn(self, reason: str) -> None:
-        log.warning("replica %d of %s: %s", self._snapshot.replica_id, self.model, reason)
-        self._set(deaths=self._snapshot.deaths + 1)
+        self._bulletin.has_died(reason)
         self._restarts.has_died(reason)
 
     def _run_worker(self) -> str:
         """Start a process, serve with it until it ends, and say in a few words why it did."""
         try:
-            process = WorkerProcess(self._job, name=f"worker-{self._snapshot.replica_id}")
+            process = WorkerProcess(self._job, name=f"worker-{self._bulletin.now.replica_id}")
         except OSError as error:
             return f"it could not be started ({error.strerror})"
-        self._set(state="starting", detail="starting the model's process", pid=process.pid)
+        self._bulletin.has_started(process.pid)
         self._share.started(process.send)
         has_stalled = self._watch(process)
         self._process = None
-        self._is_loaded = self._is_moving = self._has_begun = False
+        self._is_loaded = self._is_moving = False
         if self._closing.is_set():
             self._answers.end_all(lambda: ShuttingDown("The demo is stopping", remedy="Ask again once it is back."))
             process.send(Shutdown())
@@ -276,7 +275,7 @@ class ProcessReplica:
 
     def _move(self, command: Park | Resume, process: WorkerProcess, *, state: State, detail: str) -> None:
         self._is_moving, self._last_event_s = True, time.monotonic()
-        self._set(state=state, detail=detail, fraction=None)
+        self._bulletin.tell(state=state, detail=detail, fraction=None)
         process.send(command)
 
     def _patience_s(self) -> float:
@@ -289,64 +288,43 @@ class ProcessReplica:
         if isinstance(event, Token):
             self._answers.pass_on(event)
         elif isinstance(event, Done):
-            speed = event.usage.tokens_per_s or self._snapshot.tokens_per_s
-            self._set(served=self._snapshot.served + 1, tokens_per_s=speed)
+            self._bulletin.has_answered(event.usage)
             self._restarts.has_answered()
-            self._answers.end(event.request_id, replace(event, replica=self._snapshot.replica_id))
+            self._answers.end(event.request_id, replace(event, replica=self._bulletin.now.replica_id))
         elif isinstance(event, Failed):
             self._take_failure(event)
         elif isinstance(event, Memory):
-            self._set(memory=event.devices)
+            self._bulletin.tell(memory=event.devices)
         elif isinstance(event, Loading):
-            self._count_load()
-            self._set(state="loading", detail=event.stage, fraction=event.fraction)
+            self._bulletin.is_loading(event.stage, event.fraction)
         elif isinstance(event, Offered):
             self._share.offered(event.weights)
         elif isinstance(event, Ready):
             self._restarts.has_loaded()
             self._is_loaded = True
             self._process = process
-            report = event.report
-            facts = {"resident_bytes": report.resident_bytes, "parameters": report.parameters, "loads": report.loads}
-            facts |= {"slots": report.slots, "load_s": report.seconds_s, "load_spans_s": report.spans_s}
-            number = self._snapshot.replica_id
-            log.info("replica %d of %s: %.1f s (%s)", number, self.model, report.seconds_s, in_words(report.spans_s))
-            if report.slots == 1 < self._job.placement.slots:
-                log.warning(
-                    "%s answers one at a time: beside others an answer would not be what it is alone", self.model
-                )
-            self._set(state="idle", detail="", fraction=None, **facts)
+            self._bulletin.has_loaded(event.report)
         elif isinstance(event, Parked):
             self._is_moving = False
             self._seat.leave()
-            self._set(state="parked", detail=WAITING_FOR_TURN)
+            self._bulletin.tell(state="parked", detail=WAITING_FOR_TURN)
         elif isinstance(event, Resumed):
             self._is_moving = False
             self._process = process
-            self._set(state="idle", detail="")
-
-    def _count_load(self) -> None:
-        """A process that says for the first time that it is loading; only a death can raise the count again."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._set(total_loads=self._snapshot.total_loads + 1)
+            self._bulletin.tell(state="idle", detail="")
 
     def _take_failure(self, event: Failed) -> None:
         error = from_kind(event.kind, event.message)
         if isinstance(error, InvalidInput) and event.request_id:  # whoever asked is told; there is nothing to mend here
-            log.info("replica %d refused a question: %s", self._snapshot.replica_id, event.message)
+            log.info("replica %d refused a question: %s", self._bulletin.now.replica_id, event.message)
         else:
-            log.error("replica %d: %s\n%s", self._snapshot.replica_id, event.message, event.trace)
+            log.error("replica %d: %s\n%s", self._bulletin.now.replica_id, event.message, event.trace)
         if event.request_id:
             self._answers.end(event.request_id, error)
         elif event.kind not in MAY_PASS and not self._is_loaded:  # one of ours: a restart would meet it again
             self._restarts.give_up(error)
         else:
             self._load_error = event.message
-
-    def _set(self, **changes: object) -> None:
-        self._snapshot = replace(self._snapshot, **changes)  # type: ignore[arg-type]
-        self._on_change()
 
 
 def _died(reason: str) -> ReplicaDied:

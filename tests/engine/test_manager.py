@@ -422,7 +422,7 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize(("able", "is_told"), [(1, True), (3, False)])
 def test_a_model_that_answers_one_at_a_time_although_more_were_planned_is_told_of(able, is_told, caplog):
     config = EngineConfig(models=(ModelChoice(f"fake?slots={able}"),), slots=3)
-    with caplog.at_level("WARNING", "demo.engine.replica"), ModelManager(config) as manager:
+    with caplog.at_level("WARNING", "demo.engine.bulletin"), ModelManager(config) as manager:
         manager.start()
         assert manager.wait_ready(READY_S)
         assert [replica.slots for replica in manager.snapshot().replicas] == [able]
