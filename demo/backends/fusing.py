@@ -1,7 +1,7 @@
 """Norms in one kernel in place of seven: of the time of a step on a card, a twentieth.
 
-Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange. Knows
-nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
+Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange; and the list
+of all that is fused (`turning`). Knows nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
 """
 
 from __future__ import annotations

@@ -232,8 +232,7 @@ class HFBackend:
         for recorder in _ways_to_record(placement):
             forwards = Forwards(self._model, cache, recorder=recorder)
             make = functools.partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))
-            one = lambda reuses, make=make: make(least_shared=1 if reuses else None)  # noqa: E731
-            ability = rehearse(one, truths, self._model.dtype, noise)
+            ability = rehearse(make, truths, self._model.dtype, noise)
             cache.release()
             if ability.in_batch:
                 trial = make(least_shared=None, together=planned(spec, placement))

@@ -1,8 +1,8 @@
 """Several prompts as one batch, which a card reads in little more time than one.
 
-Owns which prompts can be one batch, and what fills the shorter ones up: tokens behind their last, which a model whose
-tokens look back only does not see. That it does not is tried, not believed (`rehearsing`). Knows nothing of slots.
-Shapes: n prompts, T tokens of the longest, V vocabulary.
+Owns which prompts can be one batch and how many are planned for, and what fills the shorter ones up: tokens behind
+their last, which a model whose tokens look back only does not see. That it does not is tried, not believed
+(`rehearsing`). Knows nothing of slots. Shapes: n prompts, T tokens of the longest, V vocabulary.
 """
 
 from __future__ import annotations

@@ -66,20 +66,20 @@ class Led:
 
 
 def rehearse(
-    make: Callable[[bool], Rolling], truths: Sequence[Truth], dtype: torch.dtype, noise: Callable[[], float]
+    make: Callable[..., Rolling], truths: Sequence[Truth], dtype: torch.dtype, noise: Callable[[], float]
 ) -> Ability:
-    """What the model can do. ``make`` gives a batch with empty slots that reuses what they hold, or does not;
-    ``noise`` tells how far rounding moves its scores, and is asked where they are further apart than most models'.
+    """What the model can do. ``make`` gives a batch with empty slots, and is told its ``least_shared``; ``noise`` tells
+    how far rounding moves the scores, and is asked where they are further apart than most models'.
 
     Reuse must not move the scores further than a batch does by itself: a model whose pictures look at the question that
     follows them comes near the truth with another question's pictures, too.
     """
-    rolling = make(True)
+    rolling = make(least_shared=1)
     reused = _apart(rolling, truths)
     has_reused = rolling.num_reused > 0
     if has_reused and reused <= CLOSE[dtype] / 5:
         return Ability(True, reuses=True, apart=reused)
-    in_batch = _apart(make(False), truths)
+    in_batch = _apart(make(least_shared=None), truths)
     log.info("scores in slots are %.2g of their norm from generate()'s, %.2g with reuse", in_batch, reused)
     if in_batch > CLOSE[dtype]:
         moved = noise()

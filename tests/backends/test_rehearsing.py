@@ -115,9 +115,7 @@ def test_a_forward_that_is_wrong_in_a_batch_is_found_out(load, forwards, can):
     backend = load(save_llava)
     cache = SlotCache(SLOTS, None)
 
-    def make(reuses):
-        how = {"end_tokens": frozenset(), "least_shared": 1 if reuses else None}
-        return Rolling(forwards(backend._model, cache), cache, backend._thread, **how)
+    make = partial(Rolling, forwards(backend._model, cache), cache, backend._thread, end_tokens=frozenset())
 
     truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
     noise = partial(noise_of, backend._model, truths[0].scores, lambda: asked_again(backend).scores)
@@ -144,10 +142,7 @@ def test_a_model_that_rounding_moves_far_may_be_further_from_the_truth_in_slots(
     assert backend.facts.slots == SLOTS
     cache = SlotCache(SLOTS, None)
 
-    def make(reuses):
-        forwards = Forwards(backend._model, cache)
-        return Rolling(forwards, cache, backend._thread, end_tokens=frozenset(), least_shared=1 if reuses else None)
-
+    make = partial(Rolling, Forwards(backend._model, cache), cache, backend._thread, end_tokens=frozenset())
     with sdpa_kernel(SDPBackend.MATH):
         truths = [backend._truth(words, (picture(),)) for words in WARM_UP_QUESTIONS]
     assert not rehearse(make, truths, torch.bfloat16, lambda: 0.0).in_batch
@@ -161,7 +156,7 @@ def test_a_model_that_rounding_moves_far_may_be_further_from_the_truth_in_slots(
 def test_no_noise_excuses_scores_that_have_little_in_common(load, monkeypatch, apart, noise, can):
     backend = load(save_llava)
     monkeypatch.setattr(rehearsing, "_apart", lambda rolling, truths: apart)
-    assert rehearse(lambda reuses: backend._rolling, [], torch.bfloat16, lambda: noise).in_batch is can
+    assert rehearse(lambda least_shared: backend._rolling, [], torch.bfloat16, lambda: noise).in_batch is can
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
