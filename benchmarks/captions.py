@@ -6,8 +6,8 @@ for another. Both ways ask a fresh engine of their own in the words of the capti
 each is a warm-up. The first of them is one slot and one picture at a time. A table stands first, one line of JSON last.
 Times are seconds.
 
-    python -m benchmarks.captions [--model bundled] [--pictures 32] [--style short] [--tokens 512] [--slots N]
-                                  [--placement auto] [--device cpu] [--rounds 3] [--json FILE]
+    python -m benchmarks.captions [--model bundled] [--pictures 32] [--style short] [--tokens 512] [--uneven]
+                                  [--slots N] [--placement auto] [--device cpu] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.circumstances import circumstances, save
 from benchmarks.engine import EXAMPLES, READY_S, marked
-from demo.captioning.captioner import Captioner, Wishes
+from demo.captioning.captioner import Caption, Captioner, Wishes
 from demo.captioning.room import Room
 from demo.captioning.work import work
 from demo.captioning.worklist import Item, work_list
@@ -31,7 +32,7 @@ from demo.config import EngineConfig, ModelChoice
 from demo.engine.manager import ModelManager
 from demo.imaging import open_picture, to_pil
 from demo.prompts import load_prompts
-from demo.types import Sampling
+from demo.types import Picture, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,16 @@ class Row:
         )
 
 
+class Uneven(Captioner):
+    """Ends captions that find no end where real ones would, each elsewhere: between 0.5 and 1.5 times the tokens."""
+
+    def caption(self, picture: Picture, cancelled: Callable[[], bool]) -> Caption | None:
+        most = self.wishes.sampling.max_new_tokens
+        tokens = most // 2 + zlib.crc32(picture.rgb) % (most + 1)
+        wishes = replace(self.wishes, sampling=replace(self.wishes.sampling, max_new_tokens=tokens))
+        return Captioner(self.engine, self.spec, self.prompts, wishes).caption(picture, cancelled)
+
+
 def make_folder(folder: Path, count: int) -> list[Item]:
     """``count`` pictures as files, no two of them the same."""
     files = sorted(EXAMPLES.glob("*.png"))
@@ -84,14 +95,20 @@ def make_folder(folder: Path, count: int) -> list[Item]:
     return list(work_list([folder]).items)
 
 
-def through(items: Sequence[Item], config: EngineConfig, wishes: Wishes, at_a_time: int | None) -> Pace:
+def through(
+    items: Sequence[Item],
+    config: EngineConfig,
+    wishes: Wishes,
+    at_a_time: int | None,
+    kind: type[Captioner] = Captioner,
+) -> Pace:
     """The whole folder once, ``at_a_time`` pictures or as many as there are places; loading does not count."""
     with ModelManager(config) as manager:
         manager.start()
         if not manager.wait_ready(READY_S):
             raise SystemExit(f"The model was not ready after {READY_S:.0f} s.")
         spec = manager.specs["captioning"]
-        captioner = Captioner(manager, spec, load_prompts(spec.prompts), wishes)
+        captioner = kind(manager, spec, load_prompts(spec.prompts), wishes)
         captioner.caption(marked(open_picture(items[0].path), 65_535), lambda: False)
         room = Room(at_a_time or manager.places)
         started_s = time.perf_counter()
@@ -107,10 +124,11 @@ def measure(items: Sequence[Item], options: argparse.Namespace) -> list[Row]:
     one = EngineConfig(models=(model,), placement=placement, slots=1)
     many = EngineConfig(models=(model,), placement=placement, slots=options.slots)
     wishes = Wishes(options.style, sampling=Sampling(max_new_tokens=options.tokens))
+    kind = Uneven if options.uneven else Captioner
     alone, together = [], []
     for _ in range(options.rounds):
-        alone.append(through(items, one, wishes, 1))
-        together.append(through(items, many, wishes, None))
+        alone.append(through(items, one, wishes, 1, kind))
+        together.append(through(items, many, wishes, None, kind))
     right = alone[0].captions
     return [Row.of("one after the other", alone, right), Row.of("the folder's worker", together, right)]
 
@@ -133,6 +151,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=32, help="in the folder")
     parser.add_argument("--style", default="short", help="of the captions")
     parser.add_argument("--tokens", type=int, default=512, help="the most of a caption; random weights find no end")
+    parser.add_argument("--uneven", action="store_true", help="captions end at 0.5 to 1.5 times --tokens")
     parser.add_argument("--slots", type=int, help="of each replica of the worker; default: as many as fit")
     parser.add_argument("--placement", default="auto", help="as launch.py takes it")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="cpu: whatever cards there are")
@@ -152,7 +171,8 @@ def main() -> None:
     ratio = rows[1].per_s / rows[0].per_s
     print(f"\nthe worker / one after the other: {ratio:.2f}")
     asked = {
-        name: getattr(options, name) for name in ("model", "style", "tokens", "placement", "device", "slots", "rounds")
+        name: getattr(options, name)
+        for name in ("model", "style", "tokens", "uneven", "placement", "device", "slots", "rounds")
     }
     result = {"benchmark": "captions", **asked, **facts, "rows": [asdict(row) for row in rows], "ratio": ratio}
     save(options.json, result)

@@ -186,7 +186,7 @@ class Placement:
 
     def places(self, slots: int) -> int:
         """How many requests to take at a time of which so many are answered."""
-        return slots + (slots // 2 if self.prepares_ahead else 0)
+        return slots * (2 if self.prepares_ahead else 1)
 
 
 @dataclass(frozen=True, slots=True)

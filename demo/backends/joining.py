@@ -34,6 +34,10 @@ class Together:
         num_tokens = len(rows) * max(row.num_tokens for row in rows)
         return num_tokens <= self.tokens and sum(max(1, len(row.pictures)) for row in rows) <= self.pictures
 
+    def most(self, row: Row) -> int:
+        """How many such prompts."""
+        return min(self.tokens // max(1, row.num_tokens), self.pictures // max(1, len(row.pictures)))
+
 
 ALONE = Together(0, 0)
 

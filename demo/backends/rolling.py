@@ -29,6 +29,7 @@ from demo.backends.waiting import Waiting
 
 LEAST_SHARED = 16  # tokens that two prompts must have in common for it to be worth a thought
 PATIENCE_S = 0.25  # a running answer's pause while prompts are read; one is, however long it takes
+FEW = 4  # slots of which one in so many is free before the patient are read, so that one reading is for several
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ class Rolling:
 
     def _admit(self) -> bool:
         """Read the prompt of the one who has waited longest, and of others with it; whether there was one."""
-        group = self._waiting.take(self._cache.num_slots - len(self._running), self._joins)
+        group = self._waiting.take(self._num_to_read(), self._joins)
         rows = [row for row in group if not row.outlet.should_stop]
         for row in group:
             if row not in rows:
@@ -121,6 +122,17 @@ class Rolling:
         elif rows:
             self._admit_alone(rows[0])
         return bool(group)
+
+    def _num_to_read(self) -> int:
+        """How many prompts may be read now. Where several can be at once, the patient wait for a few free slots: a
+        reading stops all who run and takes a card little longer for four. Once none of them runs they wait no more.
+        """
+        num_free = self._cache.num_slots - len(self._running)
+        first = self._waiting.first
+        if first is None or not first.is_patient or not any(one.row.is_patient for one in self._running):
+            return num_free
+        few = min(self._cache.num_slots // FEW, self.together.most(first))
+        return num_free if num_free >= few else 0
 
     def _joins(self, row: Row, group: Sequence[Row]) -> bool:
         """Whether a prompt can be read with others without more memory or more patience than there is."""
@@ -244,8 +256,9 @@ class Rolling:
 
     def _go_ahead(self, running: Sequence[Running], tokens: torch.Tensor) -> Ahead | None:
         """Begin the step that reads these tokens (B,), if nothing comes before it that is known of already."""
-        has_room = len(self._running) < self._cache.num_slots
-        if len(running) < len(self._running) or any(one.is_at_last for one in running) or (self._waiting and has_room):
+        if len(running) < len(self._running) or any(one.is_at_last for one in running):
+            return None
+        if self._waiting and self._num_to_read():
             return None
         if not self._forwards.can_go_ahead(len(running), self._lengths()):
             return None

@@ -23,6 +23,12 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def first(self) -> Row | None:
+        """The one who is next. If that one is patient, so are all."""
+        with self._lock:
+            return self._rows[0] if self._rows else None
+
     def add(self, rows: Sequence[Row]) -> bool:
         """Have these wait; whether work has to be begun, because nobody is at it."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -26,10 +27,10 @@ ALL = Together(tokens=4096, pictures=SLOTS)
 MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen2_5_vl": save_qwen}
 
 
-def load(make, directory):
+def load(make, directory, slots=SLOTS):
     backend = HFBackend()
     spec = resolve(ModelChoice(str(make(directory / "model"))))
-    backend.load(spec, Placement({"": "cpu"}, threads=1, slots=SLOTS), lambda *_: None)
+    backend.load(spec, Placement({"": "cpu"}, threads=1, slots=slots), lambda *_: None)
     return backend
 
 
@@ -49,6 +50,16 @@ def joining(request):
     rolling.forget()
     rolling.together, rolling.num_joined = ALL, 0
     rolling._clock = lambda: 0.0  # nothing tries anybody's patience
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """One with twice as many slots, so that a few are fewer than one in four."""
+    backend = load(save_llava, tmp_path_factory.mktemp("wide"), slots=2 * SLOTS)
+    backend._rolling.together = ALL
+    backend._rolling._clock = lambda: 0.0
+    yield backend
+    backend.close()
 
 
 def rolling_of(backend, **how):
@@ -103,6 +114,35 @@ def test_their_next_turns_go_on_from_what_was_read(backend):
         found = answered(backend, requests[1])[0]
     assert all(tokens < 5 for _, tokens in gate.sizes)
     assert found == alone(backend, requests[1])
+
+
+def test_the_patient_wait_for_a_few_free_slots_and_are_read_at_once(wide):
+    lengths = (4, 8, *[30] * 8)  # of eight that begin, the first ends four tokens before the second
+    requests = [asked(f"{number}?", 10 * number, max_new_tokens=length) for number, length in enumerate(lengths)]
+    with Gate(wide) as gate:
+        found = together(wide, [replace(one, is_patient=True) for one in requests], gate)
+    assert [rows for rows, tokens in gate.sizes if tokens > 1][-1] == 2
+    assert gate.sizes.count((7, 1)) == 4  # steps that seven make while the ninth waits for the tenth's slot
+    assert found == [alone(wide, request) for request in requests]
+
+
+def test_the_patient_do_not_wait_for_those_who_are_not(wide):
+    ended = []
+
+    def one(request):
+        answered(wide, request)
+        ended.append(request.request_id)
+
+    chats = [asked(f"chat {number}", max_new_tokens=60) for number in range(2 * SLOTS - 1)]
+    captions = [replace(asked(f"caption {number}", max_new_tokens=5), is_patient=True) for number in range(3)]
+    with ThreadPoolExecutor(10) as pool, Gate(wide) as gate:
+        for count, request in enumerate([*chats, *captions]):
+            pool.submit(one, request)
+            gate.reached.wait()
+            while len(wide._rolling._waiting) < count:
+                pass
+        gate.open()
+    assert ended[:3] == ["caption 0", "caption 1", "caption 2"]
 
 
 def test_what_a_slot_held_is_kept_when_several_come(backend):

@@ -116,8 +116,8 @@ def test_a_replica_with_two_slots_answers_two_requests_at_a_time(start):
 def test_a_replica_takes_more_than_it_answers_where_it_prepares_ahead(start):
     pool = start("fake?token_s=0.05&tokens=2000", slots=2, prepares_ahead=True)
     assert ready(pool)
-    assert (pool.capacity, pool.places) == (2, 3)
-    begun = [stream(pool, is_patient=True) for _ in range(2)]
+    assert (pool.capacity, pool.places) == (2, 4)
+    begun = [stream(pool, is_patient=True) for _ in range(3)]
     assert all(first(each, Token) for each in begun)
     urgent = [stream(pool) for _ in range(2)]
     assert all(first(each, Token) for each in urgent)  # the worker lets them go before those who are patient
