@@ -98,7 +98,7 @@ def test_the_next_pictures_are_sent_ahead_to_cards(folder, captioner, tmp_path):
     asker = captioner(replicas=2, slots=2, token_s=0.1, journal=journal)
     while any(replica.state != "idle" for replica in asker.engine.snapshot().replicas):
         time.sleep(0.01)
-    assert (asker.engine.capacity, asker.engine.places) == (4, 6)
+    assert (asker.engine.capacity, asker.engine.places) == (4, 8)
     items = [item for item in work_list([folder]).items if item.name.name != "broken.png"]
     assert len(results(items, asker, room=Room(asker.engine.places))) == 6
     assert [line.split()[0] for line in journal.read_text().splitlines()][:6] == ["begin"] * 6
