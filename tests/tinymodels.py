@@ -107,14 +107,17 @@ def save_llava(directory: Path, *, seed: int = 0, **how) -> Path:
     return directory
 
 
-def save_qwen(directory: Path, *, seed: int = 0, window_px: int = 112) -> Path:
-    """A Qwen2.5-VL, whose processor has a part for videos; its small pictures are one window."""
+def save_qwen(directory: Path, *, seed: int = 0, window_px: int = 112, inner: int = 32) -> Path:
+    """A Qwen2.5-VL, whose processor has a part for videos; its small pictures are one window.
+
+    ``inner`` is the width between the layers of its tower.
+    """
     torch.manual_seed(seed)
     names = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
     words = tokenizer(*names, chat_template=QWEN_TEMPLATE)
     text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": inner, "num_heads": 2, "out_hidden_size": 32}
     config = Qwen2_5_VLConfig(
         text_config={**text, "num_key_value_heads": 2, "vocab_size": 272, "rope_parameters": rope, "eos_token_id": 2},
         vision_config={**vision, "fullatt_block_indexes": [1], "window_size": window_px},

@@ -1,7 +1,8 @@
 """Norms in one kernel in place of seven: of the time of a step on a card, a twentieth.
 
 Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange; and the list
-of all that is fused (`turning`). Knows nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
+of all that is exchanged so (`turning`, `aligning`). Knows nothing of models besides. The root mean square norm: Zhang
+and Sennrich, 2019.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from demo.backends.aligning import align_widths
 from demo.backends.turning import fuse_turns
 
 EPSILONS = ("variance_epsilon", "eps", "epsilon")
@@ -23,9 +25,10 @@ SCALES = (1.0, 1e-2, 1e-3)  # of the rows that are tried: in small ones the epsi
 
 
 def fuse(model: torch.nn.Module) -> None:
-    """All that can be had in fewer kernels; for models on a card, where a step is lost to them."""
+    """All that can be had in fewer or in better kernels; for models on a card, whose time is lost to them."""
     fuse_norms(model)
     fuse_turns(model)
+    align_widths(model)
 
 
 def fuse_norms(model: torch.nn.Module) -> int:

@@ -8,8 +8,10 @@ Knows nothing of pipes and replicas.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,7 @@ class HFBackend:
 
     def __init__(self, wire: Wire = CARD_WIRE) -> None:
         self._wire = wire
+        self._patience = threading.Lock()
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress, feed: Feed | None = None) -> LoadFacts:
         self._watch = watch = Stopwatch()
@@ -111,8 +114,7 @@ class HFBackend:
         if self._garage.is_parked:
             raise RuntimeError("the model is parked: its weights are not on the card")
         outlet = self._outlet(cancelled)
-        # cast here, on the caller's thread: the one that generates has all the others to serve
-        inputs = self._prompter.prepare(request.messages).to(dtype=self._model.dtype)
+        inputs = self._prepared(request)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
         opening = self._prompter.opening(inputs)
@@ -131,6 +133,14 @@ class HFBackend:
             yield rest
         reason = outlet.reason(end_tokens(self._settings))
         yield Finish(reason, Usage(num_prompt, outlet.num_tokens, outlet.first_token_s, outlet.elapsed_s))
+
+    def _prepared(self, request: GenerateRequest) -> Any:
+        """A prompt, cast here on the caller's thread, for the one that generates has all the others to serve.
+
+        The patient are prepared one by one: several keep that thread from Python while it tells a card what to do.
+        """
+        with self._patience if request.is_patient else nullcontext():
+            return self._prompter.prepare(request.messages).to(dtype=self._model.dtype)
 
     def memory(self) -> dict[str, DeviceMemory]:
         return memory.held((*self._devices, "cpu") if self._garage.has_copy else self._devices)

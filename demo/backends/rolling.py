@@ -68,6 +68,7 @@ class Rolling:
         self._memory = Memory(cache, least_shared=least_shared, num_held=self._num_held)
         self._positions: torch.Tensor | None = None  # (…, B, 1); None when answers have come or gone
         self._ahead: Ahead | None = None
+        self._is_filling = False  # slots that are free, with the patient
 
     def submit(self, *rows: Row) -> None:
         """Have answers made, of those that wait the patient ones last; all that becomes of each is in its outlet."""
@@ -102,12 +103,12 @@ class Rolling:
     def _admit_some(self) -> None:
         """Read prompts until the next one, if it takes as long as the last, would try the patience of those who run.
 
-        So that many who come together do not each wait for a step of all before them.
+        So that many who come together do not each wait for a step of all before them. The patient alone wait for all.
         """
         began_s = now_s = self._clock()
         while self._admit():
             before_s, now_s = now_s, self._clock()
-            if (now_s - began_s) + (now_s - before_s) > PATIENCE_S:
+            if (now_s - began_s) + (now_s - before_s) > PATIENCE_S and self._has(patient=False):
                 return
 
     def _admit(self) -> bool:
@@ -124,15 +125,25 @@ class Rolling:
         return bool(group)
 
     def _num_to_read(self) -> int:
-        """How many prompts may be read now. Where several can be at once, the patient wait for a few free slots: a
+        """How many prompts may be read now.
+
+        Where several can be at once, the patient wait for a few free slots, which are then filled one and all: a
         reading stops all who run and takes a card little longer for four. Once none of them runs they wait no more.
         """
         num_free = self._cache.num_slots - len(self._running)
         first = self._waiting.first
-        if first is None or not first.is_patient or not any(one.row.is_patient for one in self._running):
+        if first is None or not first.is_patient:
             return num_free
         few = min(self._cache.num_slots // FEW, self.together.most(first))
-        return num_free if num_free >= few else 0
+        if num_free >= few or not self._has(patient=True):
+            self._is_filling = True
+        elif not num_free:
+            self._is_filling = False
+        return num_free if self._is_filling else 0
+
+    def _has(self, *, patient: bool) -> bool:
+        """Whether such an answer is running."""
+        return any(one.row.is_patient is patient for one in self._running)
 
     def _joins(self, row: Row, group: Sequence[Row]) -> bool:
         """Whether a prompt can be read with others without more memory or more patience than there is."""

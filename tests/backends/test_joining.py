@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -124,6 +125,18 @@ def test_the_patient_wait_for_a_few_free_slots_and_are_read_at_once(wide):
     assert [rows for rows, tokens in gate.sizes if tokens > 1][-1] == 2
     assert gate.sizes.count((7, 1)) == 4  # steps that seven make while the ninth waits for the tenth's slot
     assert found == [alone(wide, request) for request in requests]
+
+
+def test_slots_that_were_never_filled_are_not_waited_for(wide):
+    first = [replace(asked(f"{number}?", max_new_tokens=60), is_patient=True) for number in range(2 * SLOTS - 1)]
+    late = replace(asked("late?", max_new_tokens=3), is_patient=True)
+    are_running = threading.Event()
+    with ThreadPoolExecutor(1) as pool, Gate(wide) as gate:
+        gate.before = lambda: are_running.set() if (2 * SLOTS - 1, 1) in gate.sizes else None
+        others = pool.submit(together, wide, first, gate)
+        are_running.wait()
+        answered(wide, late)
+        assert not others.done()
 
 
 def test_the_patient_do_not_wait_for_those_who_are_not(wide):
