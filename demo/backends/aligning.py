@@ -1,17 +1,17 @@
 """Matrix products of a width that cards are slow with, computed a little wider.
 
 Owns which linear layers lie on either side of such a width, which is tried on each module and not believed of its name,
-and the wider copies of their weights. A copy is made for one product and gone after it, for it takes a card a thousandth
-of the product's time: what is resident stays as planned. The tower of a Qwen2.5-VL is 3,420 numbers wide between its
-layers, 6,840 bytes; rows that are no multiple of 16 bytes keep an H200 from its own kernels, and are a quarter of the
-time that it takes to read a picture's prompt. Knows nothing of models. Shapes: N tokens, D wide, W the width between.
+and the wider copies of their weights. A copy is made for one product and gone after it, as it takes a card little time
+beside the product: what is resident stays as planned. The tower of a Qwen2.5-VL is 3,420 numbers wide between its
+layers, 6,840 bytes. Rows that are no multiple of 16 bytes keep an H200 from its own kernels, and took a quarter of the
+time that it needs to read a picture's prompt. Knows nothing of models. Shapes: N tokens, D wide, W the width between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch.nn import Linear, functional
@@ -47,7 +47,7 @@ def _around(module: torch.nn.Module) -> Iterator[tuple[int, list[Linear]]]:
             yield width, around
 
 
-def _is_plain(module: Any) -> bool:
+def _is_plain(module: Any) -> TypeGuard[Linear]:
     """Exactly torch's layer, with weights of 16 bits at hand, which nobody else has exchanged."""
     if type(module) is not Linear or module.weight.is_meta or module.weight.element_size() != 2:
         return False

@@ -83,15 +83,20 @@ class Memory:
         self.slots[slot] = Remembered(tuple(row.tokens), row.pictures, self._num_begun)
 
     def leave(self, slot: int, tokens: Sequence[int] | None) -> None:
-        """What is left of an answer that has ended; None: nobody knows."""
+        """What is left of an answer that has ended; None: nobody knows, or wants it."""
         held = self.slots[slot]
         self.slots[slot] = NOTHING if tokens is None else Remembered(tuple(tokens), held.pictures, held.age)
 
     def swap(self, one: int, other: int) -> None:
-        num_columns = max(self._num_held(one), self._num_held(other))
+        """Exchange what two slots hold; where one of them holds nothing a copy does."""
+        held = {slot: self._num_held(slot) for slot in (one, other)}
         found = self.slots[one], self.slots[other]
         self.slots[one] = self.slots[other] = NOTHING  # memory may run out between two layers
-        self._cache.swap(one, other, num_columns)
+        if NOTHING not in found:
+            self._cache.swap(one, other, max(held.values()))
+        elif one != other:
+            source, target = (one, other) if found[1] == NOTHING else (other, one)
+            self._cache.copy(source, target, held[source])
         self.slots[other], self.slots[one] = found
 
     def _keep_elsewhere(self, slot: int) -> None:

@@ -305,8 +305,9 @@ class Rolling:
     def _leave(self, one: Running, error: BaseException | None = None) -> None:
         """The last answer's slot takes the place of the one that goes, so that the running ones stay the first."""
         slot, last = self._running.index(one), len(self._running) - 1
+        is_over = error is not None or one.row.is_patient  # nobody goes on from there
         kept = one.tokens[: self._cache.num_columns - 1]  # the last may be written by steps of a fixed shape
-        self._memory.leave(slot, None if error else kept)
+        self._memory.leave(slot, None if is_over else kept)
         self._memory.swap(slot, last)
         self._running[slot] = self._running[last]
         self._running.pop()

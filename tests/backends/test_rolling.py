@@ -232,6 +232,25 @@ def test_those_for_whom_nobody_waits_let_the_others_go_first(backend):
     assert ended[:4] == ["0?", "urgent", "patient 0", "patient 1"]
 
 
+@pytest.mark.parametrize(("is_patient", "most"), [(True, 1), (False, 3)])
+def test_prompts_of_the_patient_are_prepared_one_by_one(backend, monkeypatch, is_patient, most):
+    prepare, all_there, at_work, found = backend._prompter.prepare, threading.Barrier(most), [], []
+
+    def counted(messages):
+        at_work.append(messages)
+        all_there.wait(timeout=20)
+        found.append(len(at_work))
+        inputs = prepare(messages)
+        at_work.remove(messages)
+        return inputs
+
+    monkeypatch.setattr(backend._prompter, "prepare", counted)
+    requests = [replace(asked(f"{number}?", max_new_tokens=2), is_patient=is_patient) for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda request: answered(backend, request), requests))
+    assert max(found) == most
+
+
 def test_where_answers_are_made_one_by_one_none_is_begun_that_was_cancelled_while_it_waited(backend, monkeypatch):
     monkeypatch.setattr(backend, "_rolling", None)
     go_on, stop = threading.Event(), threading.Event()
@@ -280,6 +299,21 @@ def test_the_conversation_before_last_is_still_held(backend):
         second = turns(first, text, "How many?")
         assert answered(backend, second)[0] == alone(backend, second)
         assert backend._rolling.num_reused > before + 30
+
+
+def test_captions_of_a_job_leave_nothing_and_push_no_conversation_out(backend):
+    first = asked("What is this?", 90)
+    said = answered(backend, first)[0]
+    captions = [asked(f"Caption {number}", number, max_new_tokens=4 + number) for number in range(2 * SLOTS - 2)]
+    found = []
+    for some in (captions[: SLOTS - 1], captions[SLOTS - 1 :]):  # a slot is left each time
+        with Gate(backend) as gate:
+            found += together(backend, [replace(one, is_patient=True) for one in some], gate)
+    assert [len(held.tokens) > 0 for held in backend._rolling._memory.slots].count(True) == 1
+    before, second = backend._rolling.num_reused, turns(first, said, "How many?")
+    assert answered(backend, second)[0] == alone(backend, second)
+    assert backend._rolling.num_reused > before + 30
+    assert found == [alone(backend, one) for one in captions]
 
 
 def test_the_same_words_about_another_picture_are_read_anew(backend):
