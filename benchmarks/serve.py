@@ -201,6 +201,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--peer-users", type=int, nargs="+", default=[], help="of the other designs; default: the same")
     parser.add_argument("--peers", type=int, nargs="*", default=[], help="copies of the other designs, in one process")
     parser.add_argument("--served", action="store_true", help="beside `transformers serve` with the same directory")
+    parser.add_argument("--commit", help="where git does not say it")
     parser.add_argument("--json", type=Path, help="also write the result here")
     return parser.parse_args()
 
@@ -210,7 +211,7 @@ def main() -> None:
     cards = None if options.devices is None else tuple(options.devices)
     how = {"placement": options.placement, "devices": cards, "compile": options.compile}
     config = EngineConfig((ModelChoice(options.model),), **how)
-    facts = circumstances()
+    facts = circumstances(options.commit)
     print(HEAD)
     rows = measure(config, options)
     asked = {
