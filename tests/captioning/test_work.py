@@ -93,11 +93,16 @@ def test_every_picture_is_captioned_once_and_a_broken_one_is_told_of(folder, cap
     assert all(widths[result.item.name.name] in result.caption.text for result in found if result.caption)
 
 
-def test_the_next_pictures_are_sent_ahead_to_cards(folder, captioner, tmp_path):
-    journal = tmp_path / "journal"
-    asker = captioner(replicas=2, slots=2, token_s=0.1, journal=journal)
+def all_ready(asker):
+    """An engine begins with the first replica that is ready, and others come later."""
     while any(replica.state != "idle" for replica in asker.engine.snapshot().replicas):
         time.sleep(0.01)
+    return asker
+
+
+def test_the_next_pictures_are_sent_ahead_to_cards(folder, captioner, tmp_path):
+    journal = tmp_path / "journal"
+    asker = all_ready(captioner(replicas=2, slots=2, token_s=0.1, journal=journal))
     assert (asker.engine.capacity, asker.engine.places) == (4, 8)
     items = [item for item in work_list([folder]).items if item.name.name != "broken.png"]
     assert len(results(items, asker, room=Room(asker.engine.places))) == 6
@@ -106,7 +111,7 @@ def test_the_next_pictures_are_sent_ahead_to_cards(folder, captioner, tmp_path):
 
 def test_all_replicas_work_at_once(folder, captioner, tmp_path):
     journal = tmp_path / "journal"
-    asker = captioner(replicas=2, token_s=0.02, journal=journal)
+    asker = all_ready(captioner(replicas=2, token_s=0.05, journal=journal))
     results(work_list([folder / "more", folder / "p0.png", folder / "p1.png"]).items, asker, room=Room(2))
     replicas = asker.engine.snapshot().replicas
     assert [replica.served for replica in replicas] == [2, 2]
