@@ -16,6 +16,8 @@ from typing import Any, TypeGuard
 import torch
 from torch.nn import Linear, functional
 
+from demo.backends.spreading import forward_name
+
 ROW_BYTES = 16  # of which a row is to be a multiple
 MANY = 4096  # tokens; where there are fewer, a card waits for its kernels to be begun, and those are more
 CLOSE = 2e-2  # of the largest number, in 16 bits
@@ -28,7 +30,7 @@ def align_widths(model: torch.nn.Module, *, many: int = MANY) -> int:
     aligned = 0
     for module in model.modules():
         for width, linears in _around(module):
-            befores = [getattr(linear, _place(linear)) for linear in linears]
+            befores = [getattr(linear, forward_name(linear)) for linear in linears]
             wider = [_wider(*pair, width, many) for pair in zip(linears, befores)]
             is_alike = _is_alike(module, linears, wider, many)
             _set(linears, wider if is_alike else befores)
@@ -51,17 +53,12 @@ def _is_plain(module: Any) -> TypeGuard[Linear]:
     """Exactly torch's layer, with weights of 16 bits at hand, which nobody else has exchanged."""
     if type(module) is not Linear or module.weight.is_meta or module.weight.element_size() != 2:
         return False
-    return getattr(getattr(module, _place(module)), "__func__", None) is Linear.forward
-
-
-def _place(module: Any) -> str:
-    """The attribute by which what the layer computes is called; accelerate's hooks stand before it."""
-    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
+    return getattr(getattr(module, forward_name(module)), "__func__", None) is Linear.forward
 
 
 def _set(linears: Sequence[Linear], forwards: Sequence[Forward]) -> None:
     for linear, forward in zip(linears, forwards):
-        setattr(linear, _place(linear), forward)
+        setattr(linear, forward_name(linear), forward)
 
 
 def _wider(linear: Linear, before: Forward, width: int, many: int) -> Forward:

@@ -103,9 +103,8 @@ def choose_all(choosers: Sequence[Chooses], scores: torch.Tensor) -> Choice:
         except Exception as error:  # noqa: BLE001 - it is raised where that answer is waited for
             failed[row] = error
     sound = scores.amax(dim=-1).isfinite()  # NaN is the largest of any; a vocabulary may be padded with -inf
-    told = torch.stack((chosen, sound)).to(
-        "cpu", non_blocking=chosen.is_cuda
-    )  # elsewhere nothing says when it has come
+    # without waiting only where something says when it has come
+    told = torch.stack((chosen, sound)).to("cpu", non_blocking=chosen.is_cuda)
     has_come = torch.cuda.current_stream(chosen.device).record_event() if chosen.is_cuda else None
     return Choice(chosen, failed, told, has_come)
 

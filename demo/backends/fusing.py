@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from demo.backends.aligning import align_widths
+from demo.backends.spreading import forward_name
 from demo.backends.turning import fuse_turns
 
 EPSILONS = ("variance_epsilon", "eps", "epsilon")
@@ -37,15 +38,10 @@ def fuse_norms(model: torch.nn.Module) -> int:
     for module in model.modules():
         epsilon = _epsilon(module)
         if epsilon is not None and _is_plain(module, epsilon):
-            place = _place(module)
-            setattr(module, place, partial(_norm, module, epsilon, getattr(module, place)))
+            name = forward_name(module)
+            setattr(module, name, partial(_norm, module, epsilon, getattr(module, name)))
             fused += 1
     return fused
-
-
-def _place(module: Any) -> str:
-    """The attribute by which what the norm computes is called; accelerate's hooks stand before it."""
-    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
 
 
 def _epsilon(module: Any) -> float | None:
@@ -54,7 +50,7 @@ def _epsilon(module: Any) -> float | None:
         return None
     if [name for name, _ in module.named_parameters()] != ["weight"] or module.weight.dim() != 1:
         return None
-    compute: Any = getattr(module, _place(module), None)
+    compute: Any = getattr(module, forward_name(module), None)
     if module.weight.is_meta or getattr(compute, "__func__", None) is not type(module).forward:
         return None  # it waits elsewhere, or somebody else has exchanged it
     if len(inspect.signature(compute).parameters) != 1:  # a gate, for example, may be given or not

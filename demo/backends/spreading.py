@@ -1,8 +1,8 @@
 """A model over several devices: where its input goes, and what accelerate's hooks must not leave to chance.
 
-Owns the hooks after `from_pretrained` has attached them. accelerate takes for its main device, where offloaded layers
-compute, the first of a set of cards, which changes from process to process; here it is the card of the embeddings.
-Knows nothing of plans' reasons.
+Owns the hooks after `from_pretrained` has attached them, and where others reach behind them. accelerate takes for its
+main device, where offloaded layers compute, the first of a set of cards, which changes from process to process; here
+it is the card of the embeddings. Knows nothing of plans' reasons.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from typing import Any
 import torch
 
 from demo.backends.tensors import hooks_of
+
+
+def forward_name(module: torch.nn.Module) -> str:
+    """The attribute by which what a module computes is called, to exchange it; a hook stands before it."""
+    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
 
 
 def settle(model: Any, device_map: Mapping[str, str]) -> None:

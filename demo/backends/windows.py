@@ -22,6 +22,8 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from demo.backends.spreading import forward_name
+
 # Pairs of tokens in one call. Windows beyond it keep a card busy alone, and where scores are written down, take memory.
 MOST_PAIRS = 2**22
 FEWEST_TOKENS = 4  # that a module can be tried with
@@ -63,8 +65,8 @@ def attend_windows(model: torch.nn.Module) -> int:
         _register()
     known: WeakIdKeyDictionary = WeakIdKeyDictionary()
     for module in modules:
-        place = _place(module)
-        setattr(module, place, Looker(module, getattr(module, place), known))
+        name = forward_name(module)
+        setattr(module, name, Looker(module, getattr(module, name), known))
     return len(modules)
 
 
@@ -115,7 +117,7 @@ class Looker:
         if not self._is_tried:
             if not self._is_alike(hidden, given, how):
                 log.debug("%s attends to windows one by one", type(self._module).__name__)
-                setattr(self._module, _place(self._module), self._own)
+                setattr(self._module, forward_name(self._module), self._own)
                 return self._own(*given, **how)
             self._is_tried = True  # not before: where memory ran out nothing was found
         return self._together(windows, *given, **how)
@@ -164,7 +166,7 @@ def _may_split(module: Any) -> bool:
     """A module that is told of edges, passes on what else it is told, and has none inside that is."""
     if not _takes_edges(module) or any(map(_takes_edges, list(module.modules())[1:])):
         return False
-    compute = getattr(module, _place(module))
+    compute = getattr(module, forward_name(module))
     if getattr(compute, "__func__", None) is not type(module).forward:
         return False  # somebody else has exchanged it
     kinds = {taken.kind for taken in inspect.signature(compute).parameters.values()}
@@ -173,11 +175,6 @@ def _may_split(module: Any) -> bool:
 
 def _takes_edges(module: torch.nn.Module) -> bool:
     return "cu_seqlens" in inspect.signature(type(module).forward).parameters
-
-
-def _place(module: Any) -> str:
-    """The attribute by which what the module computes is called; accelerate's hooks stand before it."""
-    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
 
 
 def _register() -> None:
