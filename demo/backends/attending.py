@@ -1,11 +1,12 @@
 """What attention is computed by, where that is not best left to the libraries.
 
-Owns two things. One token's attention without copies of keys and values for every head that shares them, which newer
+Owns three things. One token's attention without copies of keys and values for every head that shares them, which newer
 versions of transformers do by themselves, for those that do not: the queries of heads that share keys are put one below
 the other, as if they were several tokens. Without it a step of 16 answers of 8,192 tokens copies 1.75 GiB in every
-layer of a Qwen2.5-VL-7B. And kernels that take a shape as soon as they are given it, for what has another shape each
-time. Knows nothing of models. Shapes: B answers, H heads, K of them with keys of their own, T tokens, C columns, d head
-width.
+layer of a Qwen2.5-VL-7B. A step's mask as what is added to scores, made once: torch makes it of a mask of booleans anew
+in every layer, in two or three kernels. And kernels that take a shape as soon as they are given it, for what has
+another shape each time. Knows nothing of models. Shapes: B answers, H heads, K of them with keys of their own, T
+tokens, C columns, d head width.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 ALONE = SimpleNamespace(is_causal=False)  # a module whose heads share nothing
+ADDED = "_added_to_scores"  # what a mask, the same for all layers of a step, is given to remember
 
 
-def share_keys() -> None:
+def attend_in_fewer_kernels() -> None:
     """Have all models of this process attend so by `sdpa`; to be called before one is used."""
-    if not hasattr(sdpa_attention, "pack_gqa"):
-        ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
 
 
 def plan_for_shapes(is_worth_it: bool) -> None:
@@ -45,13 +46,26 @@ def attend(
     **how: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers' function gives, (B, T, H, d)."""
-    batch, heads, tokens, width = query.shape
-    is_shared = tokens == 1 and attention_mask is not None and attention_mask.shape[1] == 1 and heads > key.shape[1]
-    if not is_shared or how.get("position_bias") is not None:  # which each head has of its own
-        found: tuple[torch.Tensor, None] = sdpa_attention.sdpa_attention_forward(
-            module, query, key, value, attention_mask, **how
-        )
-        return found
+    attended: tuple[torch.Tensor, None]
+    if query.shape[2] > 1 or attention_mask is None or how.get("position_bias") is not None:  # which each head has
+        attended = sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+        return attended
+    mask = _added(attention_mask, query.dtype)
+    if mask.shape[1] > 1 or query.shape[1] == key.shape[1]:
+        attended = sdpa_attention.sdpa_attention_forward(module, query, key, value, mask, **how)
+        return attended
+    batch, heads, _, width = query.shape
     packed = query.reshape(batch, key.shape[1], -1, width)  # (B, K, H / K, d)
-    attended, _ = sdpa_attention.sdpa_attention_forward(ALONE, packed, key, value, attention_mask, **how)
-    return attended.transpose(1, 2).reshape(batch, 1, heads, -1), None
+    unpacked, _ = sdpa_attention.sdpa_attention_forward(ALONE, packed, key, value, mask, **how)
+    return unpacked.transpose(1, 2).reshape(batch, 1, heads, -1), None
+
+
+def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Nothing where a mask of booleans is true, and what leaves nothing of a score where it is not."""
+    if mask.dtype != torch.bool:
+        return mask
+    added: torch.Tensor | None = getattr(mask, ADDED, None)
+    if added is None or added.dtype != dtype:
+        added = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+        setattr(mask, ADDED, added)
+    return added

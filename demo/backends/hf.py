@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from demo.backends import hub, loading, memory, proving
-from demo.backends.attending import plan_for_shapes, share_keys
+from demo.backends.attending import attend_in_fewer_kernels, plan_for_shapes
 from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
 from demo.backends.feeding import CARD_WIRE, Exchange, Wire
@@ -81,7 +81,7 @@ class HFBackend:
         progress("loading weights", None)
         watch.begin("devices")
         _prepare_thread(placement)
-        share_keys()
+        attend_in_fewer_kernels()
         exchange = Exchange.of(feed, self._wire, spec, directory, placement)
         loaded = loading.load(spec, directory, words, placement, watch, exchange)
         self._model = loaded.model

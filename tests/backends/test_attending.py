@@ -48,6 +48,45 @@ def test_keys_are_not_copied_for_each_head(monkeypatch):
     assert seen[0][1] is asked[2]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shared", [4, 28])
+def test_a_steps_mask_is_made_for_scores_once(monkeypatch, dtype, shared):
+    seen = []
+
+    def remember(module, query, key, value, mask, **how):
+        seen.append(mask)
+        return sdpa_attention_forward(module, query, key, value, mask, **how)
+
+    module, *states, mask = given(28, shared, 1)
+    states = [one.to(dtype) for one in states]
+    expected, _ = sdpa_attention_forward(module, *states, mask)
+    monkeypatch.setattr(attending.sdpa_attention, "sdpa_attention_forward", remember)
+    for _ in range(2):
+        found, _ = attending.attend(module, *states, mask)
+        assert torch.equal(found, expected)
+    assert seen[0] is seen[1]
+    assert seen[0].dtype == dtype
+    assert torch.equal(seen[0] == 0, mask)
+    assert torch.equal(seen[0] == -torch.inf, ~mask)
+
+
+def test_a_mask_is_made_anew_for_another_dtype():
+    module, *states, mask = given(4, 4, 1)
+    attending.attend(module, *states, mask)
+    found, _ = attending.attend(module, *(one.half() for one in states), mask)
+    assert found.dtype == torch.float16
+
+
+def test_masks_of_prompts_stay_as_they_are(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        attending.sdpa_attention, "sdpa_attention_forward", lambda *asked, **_: (seen.append(asked), None)
+    )
+    asked = given(4, 4, 3)
+    attending.attend(*asked)
+    assert seen[0][-1] is asked[-1]
+
+
 def test_masks_of_each_head_are_left_to_transformers():
     module, query, key, value, mask = given(4, 2, 1)
     wide = mask.expand(-1, 4, -1, -1)
