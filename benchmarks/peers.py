@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,8 +42,14 @@ class Answered:
     first_token_s: float  # from when it was asked, waiting included
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    number: int
+    error: str
+
+
 class Peer:
-    """Answers from any thread, `copies` at a time."""
+    """Answers from any thread, `copies` at a time. What fails there is raised where the answer is waited for."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -62,10 +69,16 @@ class Peer:
     def _listen(self) -> None:
         while True:
             try:
-                answered: Answered = self._connection.recv()
+                answered: Answered | Failed = self._connection.recv()
             except EOFError:
+                for future in list(self._waiting.values()):
+                    future.set_exception(RuntimeError("the process of the copies has ended"))
                 return
-            self._waiting.pop(answered.number).set_result(answered)
+            future = self._waiting.pop(answered.number)
+            if isinstance(answered, Failed):
+                future.set_exception(RuntimeError(answered.error))
+            else:
+                future.set_result(answered)
 
 
 @contextmanager
@@ -93,7 +106,11 @@ def serve(connection: Connection, spec: ModelSpec, placement: Placement, copies:
     sending = threading.Lock()
 
     def answer(host: Host, ask: Ask, asked_s: float) -> None:
-        answered = host.answer(ask, asked_s)
+        answered: Answered | Failed
+        try:
+            answered = host.answer(ask, asked_s)
+        except Exception:  # noqa: BLE001 - the loop of a worker; nobody else would be told
+            answered = Failed(ask.number, traceback.format_exc())
         with sending:
             connection.send(answered)
 

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.circumstances import circumstances, save
 from benchmarks.engine import EXAMPLES, READY_S, marked, percentile
@@ -163,10 +164,13 @@ def designs(config: EngineConfig, options: argparse.Namespace) -> dict[str, Call
     return made
 
 
-def measure(config: EngineConfig, options: argparse.Namespace) -> dict[str, list[Load]]:
-    """Each design under each load; the first load of the first says what the answers are."""
+Rows = dict[str, list[Load]]
+
+
+def measure(config: EngineConfig, options: argparse.Namespace, told: Callable[[Rows], None]) -> Rows:
+    """Each design under each load; the first load of the first says what the answers are. ``told`` hears after each."""
     right: list[str] | None = None
-    rows: dict[str, list[Load]] = {}
+    rows: Rows = {}
     for name, make in designs(config, options).items():
         for users in options.peer_users if "engine" not in name and options.peer_users else options.users:
             num = options.conversations or max(options.users) * options.rounds
@@ -176,6 +180,7 @@ def measure(config: EngineConfig, options: argparse.Namespace) -> dict[str, list
             load = replace(load, differing=sum(a != b for a, b in zip(texts, right)))
             rows.setdefault(name, []).append(load)
             print(line_of(name, load), flush=True)
+            told(rows)
     return rows
 
 
@@ -213,17 +218,18 @@ def main() -> None:
     config = EngineConfig((ModelChoice(options.model),), **how)
     facts = circumstances(options.commit)
     print(HEAD)
-    rows = measure(config, options)
     asked = {
         "model": options.model,
         "placement": options.placement,
         "rounds": options.rounds,
         "compile": options.compile,
     }
-    loads = {name: [asdict(load) for load in loads] for name, loads in rows.items()}
-    result = {"benchmark": "serve", **asked, **facts, "loads": loads}
-    save(options.json, result)
-    print(json.dumps(result))
+
+    def result(rows: Rows) -> dict[str, Any]:
+        loads = {name: [asdict(load) for load in loads] for name, loads in rows.items()}
+        return {"benchmark": "serve", **asked, **facts, "loads": loads}
+
+    print(json.dumps(result(measure(config, options, lambda rows: save(options.json, result(rows))))))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers import peer
 from benchmarks.serve import TURNS, Load, Said, own_picture, talk, under_load
+from demo.catalog import resolve
+from demo.config import EngineConfig, ModelChoice
+from demo.types import Message
 from tests.tinymodels import save_cogvlm, save_llava
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +52,14 @@ def test_answers_stand_in_the_order_of_their_pictures():
     load, texts = under_load(ask, users=3, num=4)
     assert texts == [str(number) for number in range(4) for _ in TURNS]
     assert load.tokens == len(texts)
+
+
+def test_what_fails_in_a_copy_is_raised_where_it_is_waited_for(tmp_path):
+    spec = resolve(ModelChoice(str(save_llava(tmp_path / "model"))))
+    with peer(EngineConfig((ModelChoice(spec.source),), placement="cpu"), spec, copies=2) as copies:
+        with pytest.raises(RuntimeError, match="max_new_tokens"):
+            copies.ask((Message("user", TURNS[0]),), -1)
+        assert copies.ask((Message("user", TURNS[0]),), 2).tokens == 2
 
 
 @pytest.mark.slow
