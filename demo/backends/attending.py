@@ -11,14 +11,14 @@ tokens, C columns, d head width.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-ALONE = SimpleNamespace(is_causal=False)  # a module whose heads share nothing
+MORE = ("position_bias", "softcap", "cache")  # what is given to attention at times, and is transformers' to mind
 ADDED = "_added_to_scores"  # what a mask, the same for all layers of a step, is given to remember
 
 
@@ -46,18 +46,16 @@ def attend(
     **how: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers' function gives, (B, T, H, d)."""
-    attended: tuple[torch.Tensor, None]
-    if query.shape[2] > 1 or attention_mask is None or how.get("position_bias") is not None:  # which each head has
-        attended = sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **how)
-        return attended
-    mask = _added(attention_mask, query.dtype)
-    if mask.shape[1] > 1 or query.shape[1] == key.shape[1]:
-        attended = sdpa_attention.sdpa_attention_forward(module, query, key, value, mask, **how)
-        return attended
-    batch, heads, _, width = query.shape
-    packed = query.reshape(batch, key.shape[1], -1, width)  # (B, K, H / K, d)
-    unpacked, _ = sdpa_attention.sdpa_attention_forward(ALONE, packed, key, value, mask, **how)
-    return unpacked.transpose(1, 2).reshape(batch, 1, heads, -1), None
+    batch, heads, tokens, width = query.shape
+    mask, has_more = attention_mask, any(how.get(name) is not None for name in MORE)
+    if mask is not None and tokens == 1 and not has_more:
+        mask = _added(mask, query.dtype)
+        if mask.shape[1] == 1 and heads > key.shape[1]:
+            packed = query.reshape(batch, key.shape[1], -1, width)  # (B, K, H / K, d)
+            attended = functional.scaled_dot_product_attention(packed, key, value, mask, scale=how.get("scaling"))
+            return attended.reshape(batch, 1, heads, width), None
+    found: tuple[torch.Tensor, None] = sdpa_attention.sdpa_attention_forward(module, query, key, value, mask, **how)
+    return found
 
 
 def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -20,6 +20,7 @@ from demo.backends.joining import joined, positions_of_all
 from demo.backends.recorded import RecordedSteps, Recorder
 from demo.backends.slots import SlotCache, can_be_slots
 from demo.backends.spreading import input_device
+from demo.models.caches import cache_name
 
 # Of a prompt whose first part is in the slot already, pictures among it, only these are given again
 TEXT_INPUTS = ("attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -44,7 +45,7 @@ class Forwards:
         self._device = input_device(model)
         self._is_eager = _attention(model) == "eager"
         takes = inspect.signature(model.forward).parameters
-        self._how: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "return_dict": True}
+        self._how: dict[str, Any] = {cache_name(): cache, "use_cache": True, "return_dict": True}
         if "logits_to_keep" in takes:
             self._how["logits_to_keep"] = 1
         self._recorded = RecordedSteps(cache, self._recordable, recorder) if recorder is not None else None

@@ -34,40 +34,42 @@ def test_it_gives_what_transformers_gives(heads, shared, tokens, has_mask):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_keys_are_not_copied_for_each_head(monkeypatch):
-    seen = []
+@pytest.fixture
+def asked_of_torch(monkeypatch):
+    """The queries, keys, values and mask of each call of torch's function."""
+    before, seen = torch.nn.functional.scaled_dot_product_attention, []
 
-    def remember(module, query, key, value, mask, **how):
-        seen.append((tuple(query.shape), key))
-        return sdpa_attention_forward(module, query, key, value, mask, **how)
+    def remember(query, key, value, attn_mask=None, **how):
+        seen.append((query, key, value, attn_mask))
+        return before(query, key, value, attn_mask=attn_mask, **how)
 
-    monkeypatch.setattr(attending.sdpa_attention, "sdpa_attention_forward", remember)
-    asked = given(28, 4, 1)
-    attending.attend(*asked)
-    assert seen[0][0] == (3, 4, 7, WIDTH)
-    assert seen[0][1] is asked[2]
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", remember)
+    return seen
+
+
+def test_keys_are_not_copied_for_each_head(asked_of_torch):
+    module, query, key, value, mask = given(28, 4, 1)
+    attending.attend(module, query, key, value, mask)
+    [(packed, keys, values, _)] = asked_of_torch
+    assert packed.shape == (3, 4, 7, WIDTH)
+    assert keys is key
+    assert values is value
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shared", [4, 28])
-def test_a_steps_mask_is_made_for_scores_once(monkeypatch, dtype, shared):
-    seen = []
-
-    def remember(module, query, key, value, mask, **how):
-        seen.append(mask)
-        return sdpa_attention_forward(module, query, key, value, mask, **how)
-
+def test_a_steps_mask_is_made_for_scores_once(asked_of_torch, dtype, shared):
     module, *states, mask = given(28, shared, 1)
     states = [one.to(dtype) for one in states]
     expected, _ = sdpa_attention_forward(module, *states, mask)
-    monkeypatch.setattr(attending.sdpa_attention, "sdpa_attention_forward", remember)
     for _ in range(2):
         found, _ = attending.attend(module, *states, mask)
-        assert torch.equal(found, expected)
-    assert seen[0] is seen[1]
-    assert seen[0].dtype == dtype
-    assert torch.equal(seen[0] == 0, mask)
-    assert torch.equal(seen[0] == -torch.inf, ~mask)
+        torch.testing.assert_close(found, expected)
+    added = asked_of_torch[1][3]
+    assert asked_of_torch[2][3] is added
+    assert added.dtype == dtype
+    assert torch.equal(added == 0, mask)
+    assert torch.equal(added == -torch.inf, ~mask)
 
 
 def test_a_mask_is_made_anew_for_another_dtype():
@@ -77,14 +79,10 @@ def test_a_mask_is_made_anew_for_another_dtype():
     assert found.dtype == torch.float16
 
 
-def test_masks_of_prompts_stay_as_they_are(monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        attending.sdpa_attention, "sdpa_attention_forward", lambda *asked, **_: (seen.append(asked), None)
-    )
-    asked = given(4, 4, 3)
-    attending.attend(*asked)
-    assert seen[0][-1] is asked[-1]
+def test_masks_of_prompts_stay_as_they_are(asked_of_torch):
+    module, query, key, value, mask = given(4, 4, 3)
+    attending.attend(module, query, key, value, mask)
+    assert asked_of_torch[0][3] is mask
 
 
 def test_masks_of_each_head_are_left_to_transformers():

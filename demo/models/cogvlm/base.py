@@ -25,7 +25,7 @@ class CogVLMPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     # The whole tower stays together: its marks and positions are added to features right where they are made.
     _no_split_modules: ClassVar[list[str]] = ["CogVLMDecoderLayer", "CogVLMVisionModel"]
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
     # Published checkpoints carry rotary frequencies, rounded to their dtype; they are computed here instead.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq"]
     _supports_flash_attn = True

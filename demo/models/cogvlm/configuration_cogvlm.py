@@ -59,7 +59,7 @@ class CogVLMConfig(PreTrainedConfig):
 
     model_type = "cogvlm"
     sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {"vision_config": CogVLMVisionConfig}
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
 
     vocab_size: int = 32000
     hidden_size: int = 4096

@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from demo.errors import InvalidInput
+from demo.models.caches import takes_cache
 from demo.models.cogvlm.base import CogVLMPreTrainedModel
 from demo.models.cogvlm.configuration_cogagent import CogAgentConfig
 from demo.models.cogvlm.cross_attention import CogAgentDecoderLayer
@@ -110,6 +111,7 @@ class CogAgentForConditionalGeneration(CogVLMForConditionalGeneration):
         """(B, channels, S, S) to what the decoder attends to, (B, P, W)."""
         return self.model.get_high_res_image_features(high_res_pixel_values)  # type: ignore[no-any-return]
 
+    @takes_cache
     def forward(  # type: ignore[override]
         self,
         input_ids: torch.Tensor | None = None,

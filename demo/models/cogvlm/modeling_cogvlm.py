@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from demo.errors import InvalidInput
+from demo.models.caches import cache_name, takes_cache
 from demo.models.cogvlm.base import CogVLMPreTrainedModel
 from demo.models.cogvlm.configuration_cogvlm import CogVLMConfig
 from demo.models.cogvlm.decoder import (
@@ -84,7 +85,7 @@ class CogVLMModel(CogVLMPreTrainedModel):
             config=self.config,
             inputs_embeds=hidden_states,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            **{cache_name(): past_key_values},
         )
         rotary = self.rotary_emb(position_ids, hidden_states.dtype)
         for layer in self.layers:
@@ -98,7 +99,7 @@ class CogVLMModel(CogVLMPreTrainedModel):
                 past_key_values=past_key_values,
                 **kwargs,
             )
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), **{cache_name(): past_key_values})
 
     def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
         wanted = self.config.use_cache if use_cache is None else use_cache
@@ -174,6 +175,7 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
         """(B, channels, S, S) to the pictures' prompt tokens (B, N, D)."""
         return self.model.get_image_features(pixel_values)
 
+    @takes_cache
     @can_return_tuple
     def forward(
         self,
@@ -208,7 +210,7 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{cache_name(): outputs.get(cache_name())},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
