@@ -24,7 +24,9 @@ from demo.config import EngineConfig
 from demo.engine.devices import cpu_threads, detect
 from demo.engine.manager import plan_all
 from demo.imaging import to_pil
-from demo.types import Message, Placement
+from demo.types import Message, Picture, Placement, Size
+
+GREY = Picture(Size(64, 64), bytes([128]) * (3 * 64 * 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def serve(connection: Connection, spec: ModelSpec, placement: Placement, copies:
 
     torch.set_num_threads(max(1, (placement.threads or 1) // copies))
     hosts = [Host(spec, placement) for _ in range(copies)]
+    for host in hosts:  # one after the other, as the engine's replicas are by their loads
+        host.answer(Ask(0, (Message("user", "What is this?", (GREY,)),), 2), 0.0)
     sending = threading.Lock()
 
     def answer(host: Host, ask: Ask, asked_s: float) -> None:
@@ -112,13 +116,15 @@ def serve(connection: Connection, spec: ModelSpec, placement: Placement, copies:
         except Exception:  # noqa: BLE001 - the loop of a worker; nobody else would be told
             answered = Failed(ask.number, traceback.format_exc())
         with sending:
+            host.num_waiting -= 1
             connection.send(answered)
 
     connection.send("ready")
     while True:
         ask, asked_s = connection.recv(), time.perf_counter()
         host = min(hosts, key=lambda one: one.num_waiting)
-        host.num_waiting += 1
+        with sending:
+            host.num_waiting += 1
         host.thread.submit(answer, host, ask, asked_s)
 
 
@@ -149,7 +155,6 @@ class Host:
             ).to(model.device, dtype=model.dtype)
             ids = model.generate(**inputs, do_sample=False, max_new_tokens=ask.most_tokens, streamer=clock)
         new = ids[0, inputs["input_ids"].shape[1] :]
-        self.num_waiting -= 1
         text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Answered(ask.number, text, len(new), clock.first_s - asked_s)
 
