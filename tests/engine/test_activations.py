@@ -22,6 +22,7 @@ from transformers import (
 from demo.engine.activations import ITEM_BYTES
 from demo.engine.footprint import ModelFootprint
 from demo.engine.shape import Limits, Shape, shape_of
+from demo.models.caches import cache_name
 from demo.models.cogvlm import CogVLMModel, classes_of
 from tests.live import Live
 
@@ -149,7 +150,7 @@ def test_layers_away_from_the_tower_cost_nothing_for_pictures(make, dtype, attn)
     embedded = {"inputs_embeds": model.get_input_embeddings()(inputs["input_ids"])}
     cache = DynamicCache(config=config.get_text_config())
     with Live(model, embedded) as live:
-        model.model.language_model(**embedded, past_key_values=cache)
+        model.model.language_model(**embedded, **{cache_name(): cache})
     prefill = footprint.prefill_activation_bytes(dtype, attn, beside_tower=False)
     added = footprint.kv_cache_bytes(dtype, slots=1) + prefill
     assert UNDER <= added / live.peak_bytes <= OVER
