@@ -22,6 +22,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.residence import resident_bytes
 from demo.config import EngineConfig
 from demo.engine.events import Done, Token
 from demo.engine.footprint import measure
@@ -283,7 +284,6 @@ def _resident(children: set[int]) -> dict[str, int]:
     """The sum of the most main memory that each process that lives ever had."""
     total = 0
     for pid in children:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        with contextlib.suppress(OSError):
+            total += resident_bytes(pid, most=True)
     return {"cpu": total} if total else {}

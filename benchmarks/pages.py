@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.circumstances import ROOT
+from benchmarks.residence import resident_bytes
 
 READY_S = 300.0
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -66,8 +67,7 @@ class Page:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self) -> int:
-        lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+        return resident_bytes(self._process.pid)
 
     def _is_ready(self) -> bool:
         try:

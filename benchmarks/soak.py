@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.circumstances import circumstances, save
 from benchmarks.engine import READY_S
+from benchmarks.residence import resident_bytes
 from demo.config import EngineConfig, ModelChoice
 from demo.engine.events import Token
 from demo.engine.manager import ModelManager
@@ -77,19 +77,10 @@ def measure(manager: ModelManager, rounds: int, conversations: int, at_once: int
                     lambda number: converse(manager, number), range(index * conversations, (index + 1) * conversations)
                 )
             )
-        workers = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
-        found.append(Round(conversations, time.perf_counter() - began_s, held([os.getpid()]), held(workers)))
+        workers = sum(resident_bytes(child.pid) for child in multiprocessing.active_children() if child.pid is not None)
+        found.append(Round(conversations, time.perf_counter() - began_s, resident_bytes(os.getpid()), workers))
         print(line_of(index, found[-1]), flush=True)
     return found
-
-
-def held(processes: Sequence[int]) -> int:
-    """Bytes of main memory that these processes hold, together."""
-    total = 0
-    for process in processes:
-        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-        total += next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-    return total
 
 
 HEAD = "| round | conversations | seconds | asking process, MiB | workers, MiB |\n|---|---|---|---|---|"
