@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-MORE = ("position_bias", "softcap", "cache")  # what is given to attention at times, and is transformers' to mind
+MORE = ("position_bias", "softcap")  # what is given to attention at times, and is transformers' to mind
 ADDED = "_added_to_scores"  # what a mask, the same for all layers of a step, is given to remember
 
 

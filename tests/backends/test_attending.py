@@ -9,6 +9,12 @@ import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from demo.backends import attending
+from demo.backends.hf import HFBackend
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.types import Placement
+from tests.backends.test_rolling import answered, asked
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
 WIDTH, COLUMNS = 8, 11
 
@@ -91,6 +97,33 @@ def test_masks_of_each_head_are_left_to_transformers():
     found, _ = attending.attend(module, query, key, value, wide)
     expected, _ = sdpa_attention_forward(module, query, key, value, wide)
     torch.testing.assert_close(found, expected)
+
+
+def test_scores_that_are_capped_are_left_to_transformers(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        attending.sdpa_attention, "sdpa_attention_forward", lambda *asked, **how: (seen.append((asked, how)), None)
+    )
+    asked = given(4, 2, 1)
+    attending.attend(*asked, softcap=30.0)
+    assert seen == [(asked, {"softcap": 30.0})]
+
+
+@pytest.mark.parametrize("make", [save_cogvlm, save_llava, save_qwen])
+def test_all_layers_of_a_models_steps_are_given_one_mask_of_scores(make, tmp_path, asked_of_torch):
+    backend = HFBackend()
+    placement = Placement({"": "cpu"}, dtype="float32", threads=1, slots=2)
+    backend.load(resolve(ModelChoice(str(make(tmp_path / "model")))), placement, lambda *_: None)
+    try:
+        asked_of_torch.clear()
+        answered(backend, asked("What is this?", max_new_tokens=5))
+    finally:
+        backend.close()
+    masks = [mask for *_, mask in asked_of_torch if mask is not None and mask.shape[-2] == 1]
+    num_layers = backend._model.config.get_text_config().num_hidden_layers
+    assert len(masks) == 4 * num_layers > 4
+    assert {mask.dtype for mask in masks} == {torch.float32}
+    assert len({id(mask) for mask in masks}) == 4
 
 
 def test_a_bias_of_each_head_is_left_to_transformers():

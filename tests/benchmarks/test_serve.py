@@ -1,8 +1,10 @@
 """The benchmark of many users: what its figures mean, and that it runs to its line of JSON beside another design."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,19 @@ def test_what_fails_in_a_copy_is_raised_where_it_is_waited_for(tmp_path):
         with pytest.raises(RuntimeError, match="max_new_tokens"):
             copies.ask((Message("user", TURNS[0]),), -1)
         assert copies.ask((Message("user", TURNS[0]),), 2).tokens == 2
+
+
+def test_copies_whose_process_ends_are_waited_for_no_longer(tmp_path):
+    spec = resolve(ModelChoice(str(save_llava(tmp_path / "model"))))
+    with (
+        peer(EngineConfig((ModelChoice(spec.source),), placement="cpu"), spec, copies=1) as copies,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(copies.ask, (Message("user", TURNS[0]),), 10**4)
+        for child in multiprocessing.active_children():
+            child.kill()
+        with pytest.raises((RuntimeError, BrokenPipeError)):
+            answer.result(timeout=60)
 
 
 @pytest.mark.slow
