@@ -26,6 +26,7 @@ from demo.engine.manager import plan_all
 from demo.imaging import to_pil
 from demo.types import Message, Picture, Placement, Size
 
+ENDED = "the process of the copies has ended"
 GREY = Picture(Size(64, 64), bytes([128]) * (3 * 64 * 64))
 
 
@@ -58,10 +59,13 @@ class Peer:
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Answered]] = {}
         self._count = 0
+        self._has_ended = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def ask(self, messages: tuple[Message, ...], most_tokens: int) -> Answered:
         with self._lock:
+            if self._has_ended:
+                raise RuntimeError(ENDED)
             self._count += 1
             number = self._count
             future = self._waiting[number] = Future()
@@ -72,9 +76,11 @@ class Peer:
         while True:
             try:
                 answered: Answered | Failed = self._connection.recv()
-            except EOFError:
-                for future in list(self._waiting.values()):
-                    future.set_exception(RuntimeError("the process of the copies has ended"))
+            except (EOFError, OSError):  # the latter where it had not read all yet
+                with self._lock:
+                    self._has_ended = True
+                    for future in self._waiting.values():
+                        future.set_exception(RuntimeError(ENDED))
                 return
             future = self._waiting.pop(answered.number)
             if isinstance(answered, Failed):
