@@ -13,7 +13,7 @@ from typing import Literal, get_args
 # In the order of a load. "files" is the look for the model's files, with the download where there is one; "devices" the
 # opening of the cards; "processor" the configuration and what prepares the input; "waiting" that for a first replica's
 # weights; "weights" `from_pretrained` alone, or copying those; "checks" the proof that all is where it was planned;
-# "recording" that of steps of fixed shapes.
+# "kernels" the compiling of what steps are computed by, "recording" that of steps of fixed shapes.
 Phase = Literal[
     "imports",
     "files",
@@ -22,6 +22,7 @@ Phase = Literal[
     "waiting",
     "weights",
     "checks",
+    "kernels",
     "warm_up",
     "rehearsal",
     "recording",

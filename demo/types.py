@@ -182,6 +182,7 @@ class Placement:
     slots: int = 1  # answers at a time that there is memory for
     prepares_ahead: bool = False  # prompts of those who wait for a slot, while others are answered
     graphs: bool = False  # steps are recorded as CUDA graphs, where the model is on cards alone
+    kernels: bool = False  # steps may be computed by kernels of our own, compiled for the cards
     takes_turns: bool = False  # it leaves its cards between answers, and what it recorded with them
 
     def places(self, slots: int) -> int:

@@ -1,8 +1,8 @@
 """Norms in one kernel in place of seven: of the time of a step on a card, a twentieth.
 
 Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange; and the list
-of all that is exchanged so (`turning`, `aligning`). Knows nothing of models besides. The root mean square norm: Zhang
-and Sennrich, 2019.
+of all that is exchanged so (`turning`, `aligning`, `few_rows`). For few rows there may be a kernel of our own. Knows
+nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
 """
 
 from __future__ import annotations
@@ -17,29 +17,36 @@ import torch
 from torch.nn import functional
 
 from demo.backends.aligning import align_widths
+from demo.backends.few_rows import quicken
+from demo.backends.kernels.launching import Kernels
 from demo.backends.spreading import forward_name
 from demo.backends.turning import fuse_turns
 
 EPSILONS = ("variance_epsilon", "eps", "epsilon")
 CLOSE = 1e-5  # of float32 numbers near 1
 SCALES = (1.0, 1e-2, 1e-3)  # of the rows that are tried: in small ones the epsilon counts
+FEW_NUMBERS = 2**17  # of a norm in a step; for those of prompts torch's own kernel is as quick
 
 
-def fuse(model: torch.nn.Module) -> None:
+def fuse(model: torch.nn.Module, kernels: Kernels | None = None) -> None:
     """All that can be had in fewer or in better kernels; for models on a card, whose time is lost to them."""
-    fuse_norms(model)
-    fuse_turns(model)
+    fuse_norms(model, kernels)
+    fuse_turns(model, kernels)
     align_widths(model)
+    if kernels is not None:
+        quicken(model, kernels)
 
 
-def fuse_norms(model: torch.nn.Module) -> int:
-    """Have root mean square norms computed by torch's own function; how many that are."""
+def fuse_norms(model: torch.nn.Module, kernels: Kernels | None = None) -> int:
+    """Have root mean square norms computed by torch's own function, or by a kernel of our own; how many that are."""
     fused = 0
+    module: Any
     for module in model.modules():
         epsilon = _epsilon(module)
         if epsilon is not None and _is_plain(module, epsilon):
             name = forward_name(module)
-            setattr(module, name, partial(_norm, module, epsilon, getattr(module, name)))
+            quick = kernels if module.weight.element_size() == 2 else None
+            setattr(module, name, partial(_norm, module, epsilon, getattr(module, name), quick))
             fused += 1
     return fused
 
@@ -81,8 +88,14 @@ def _is_plain(module: Any, epsilon: float) -> bool:
 
 
 def _norm(
-    module: Any, epsilon: float, before: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor
+    module: Any,
+    epsilon: float,
+    before: Callable[[torch.Tensor], torch.Tensor],
+    kernels: Kernels | None,
+    hidden: torch.Tensor,
 ) -> torch.Tensor:
     if hidden.dtype != module.weight.dtype:  # torch would give another dtype than the norm does, and not be faster
         return before(hidden)
+    if kernels is not None and hidden.numel() <= FEW_NUMBERS:
+        return kernels.normed(hidden.reshape(-1, hidden.shape[-1]), module.weight, epsilon).view(hidden.shape)
     return functional.rms_norm(hidden, module.weight.shape, module.weight, epsilon)

@@ -26,6 +26,7 @@ from demo.backends.feeding import CARD_WIRE, Exchange, Wire
 from demo.backends.forwards import Forwards
 from demo.backends.fusing import fuse
 from demo.backends.joining import planned
+from demo.backends.kernels.launching import Kernels, at_hand
 from demo.backends.parking import Garage
 from demo.backends.preparing import remember_pictures
 from demo.backends.processors import pin_pixels
@@ -69,6 +70,7 @@ class HFBackend:
 
     def __init__(self, wire: Wire = CARD_WIRE) -> None:
         self._wire = wire
+        self._kernels: Kernels | None = None
         self._patience = threading.Lock()
 
     def load(self, spec: ModelSpec, placement: Placement, progress: Progress, feed: Feed | None = None) -> LoadFacts:
@@ -88,7 +90,12 @@ class HFBackend:
         attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
-            fuse(loaded.model)
+            watch.begin("kernels")
+            if placement.kernels:
+                progress("compiling kernels", None)
+                self._kernels = at_hand(self._devices)
+            attend_in_fewer_kernels(self._kernels)
+            fuse(loaded.model, self._kernels)
             remember_pictures(loaded.processor)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer
@@ -238,7 +245,8 @@ class HFBackend:
         truths = [first, *truths] if is_same else truths
         again = functools.partial(self._truth, WARM_UP_QUESTIONS[0], _warm_up_pictures(spec, facts, SMALL_MODEL))
         noise = functools.cache(lambda: noise_of(self._model, first.scores, lambda: again().scores))
-        cache = SlotCache(max(2, placement.slots), placement.context)
+        write = None if self._kernels is None else self._kernels.write
+        cache = SlotCache(max(2, placement.slots), placement.context, write=write)
         for recorder in _ways_to_record(placement):
             forwards = Forwards(self._model, cache, recorder=recorder)
             make = functools.partial(Rolling, forwards, cache, self._thread, end_tokens=end_tokens(self._settings))

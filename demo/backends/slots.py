@@ -11,7 +11,7 @@ Shapes: S slots, B of them in use, K key-value heads, C columns (one a token), T
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -71,8 +71,11 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             self.values[rows, :, window.start : end] = value_states
             return self.keys[rows, :, :end], self.values[rows, :, :end]
         index, lengths = window.rows[self.keys.device], window.lengths[self.keys.device]
-        self.keys[index, :, lengths] = key_states[:, :, 0]
-        self.values[index, :, lengths] = value_states[:, :, 0]
+        if self._cache.write is None:
+            self.keys[index, :, lengths] = key_states[:, :, 0]
+            self.values[index, :, lengths] = value_states[:, :, 0]
+        else:
+            self._cache.write(self.keys, self.values, key_states[:, :, 0], value_states[:, :, 0], lengths)
         return self.keys[: len(index), :, : window.width], self.values[: len(index), :, : window.width]
 
     def get_seq_length(self) -> int:
@@ -107,10 +110,14 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 class SlotCache(Cache):  # type: ignore[misc]
     """All layers. Before each forward it is told where that writes."""
 
-    def __init__(self, num_slots: int, num_columns: int | None) -> None:
-        """``num_columns`` is the most tokens of a conversation that memory is planned for; it is all taken at once."""
+    def __init__(self, num_slots: int, num_columns: int | None, *, write: Callable[..., None] | None = None) -> None:
+        """``num_columns`` is the most tokens of a conversation that memory is planned for; it is all taken at once.
+
+        ``write`` is a kernel that writes a step's keys and values; see `demo.backends.kernels.steps`.
+        """
         super().__init__(layer_class_to_replicate=partial(SlotLayer, self))
         self.num_slots = num_slots
+        self.write = write
         self._first_columns = num_columns or FIRST_COLUMNS
         self.num_columns = self._first_columns
         self.window: Prompt | Step = Prompt(0, 0)

@@ -1,4 +1,4 @@
-"""Queries and keys turned by their positions in five kernels in place of ten, where one token of each answer is read.
+"""Queries and keys turned by their positions in five kernels, or in one, in place of ten, where one token is read.
 
 Owns which functions do just that, which is tried on each and not believed of its name, and their exchange in the
 library's modules, for this process: what they give is the same to the bit. Knows nothing of models besides. Rotary
@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from demo.backends.kernels.launching import Kernels
+
 NAME = "apply_rotary_pos_emb"
 PARAMETERS = ["q", "k", "cos", "sin", "unsqueeze_dim"]
 SIGNED = "_signed_for_turning"  # what a sine, the same for all layers of a step, is given to remember
@@ -22,14 +24,14 @@ SIGNED = "_signed_for_turning"  # what a sine, the same for all layers of a step
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def fuse_turns(model: torch.nn.Module) -> int:
+def fuse_turns(model: torch.nn.Module, kernels: Kernels | None = None) -> int:
     """Have the modules that the model's classes are from turn single tokens so; in how many of them that is done."""
     fused = 0
     for name in sorted({type(module).__module__ for module in model.modules()}):
         home = sys.modules.get(name)
         turn = getattr(home, NAME, None)
         if home is not None and callable(turn) and _is_plain(turn):
-            setattr(home, NAME, Turn(turn))
+            setattr(home, NAME, Turn(turn, kernels))
             fused += 1
     return fused
 
@@ -39,6 +41,7 @@ class Turn:
     """Takes the place of such a function, and asks it where many tokens are read: there kernels are long enough."""
 
     before: Callable[..., Pair]
+    kernels: Kernels | None = None
 
     def __call__(
         self,
@@ -50,10 +53,15 @@ class Turn:
     ) -> Pair:
         if not _is_one_token(q, k, cos, unsqueeze_dim):
             return self.before(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
+        counts, tokens = (q.shape[unsqueeze_dim], k.shape[unsqueeze_dim]), 3 - unsqueeze_dim
+        if self.kernels is not None and _is_for_kernel(q, k, cos, sin):
+            alone = (q.squeeze(tokens), k.squeeze(tokens), cos.squeeze(1), sin.squeeze(1))
+            queries, keys = self.kernels.turned(*alone).unsqueeze(tokens).split(counts, dim=unsqueeze_dim)
+            return queries, keys
         both = torch.cat((q, k), dim=unsqueeze_dim)
         halves = both.roll(both.shape[-1] // 2, dims=-1)  # the second half comes first, and there its sign is other
         turned = both * cos.unsqueeze(unsqueeze_dim) + halves * _signed(sin).unsqueeze(unsqueeze_dim)
-        queries, keys = turned.split((q.shape[unsqueeze_dim], k.shape[unsqueeze_dim]), dim=unsqueeze_dim)
+        queries, keys = turned.split(counts, dim=unsqueeze_dim)
         return queries, keys
 
 
@@ -62,6 +70,13 @@ def _is_one_token(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, heads: in
         return False
     tokens = 3 - heads
     return q.shape[tokens] == k.shape[tokens] == 1 and q.shape[-1] == k.shape[-1] == cos.shape[-1]
+
+
+def _is_for_kernel(*given: torch.Tensor) -> bool:
+    """Whether queries, keys, cosines and sines are of one 16-bit dtype, for each answer, and as wide as it takes."""
+    (kind, *others), width = {one.dtype for one in given}, given[0].shape[-1]
+    is_plain = all(one.stride(-1) == 1 and one.shape[0] == given[0].shape[0] for one in given)
+    return is_plain and not others and kind.itemsize == 2 and width & (width - 1) == 0
 
 
 def _signed(sin: torch.Tensor) -> torch.Tensor:

@@ -96,6 +96,7 @@ def made_plan(
         replicas=tuple(replicas),
         context=model.shape.context,
         slots=model.slots(flags.slots),
+        kernels=flags.kernels,
         graphs=has_recordings(model, flags) and all("cpu" not in one.loads for one in replicas or (tried,)),
         shortfall_bytes=short,
         tried=tried,

@@ -31,6 +31,7 @@ class Flags:
     swap: bool = False
     attn: str = "sdpa"
     graphs: bool | None = False  # steps recorded as CUDA graphs; None: where there is room for them
+    kernels: bool = False  # steps computed by kernels of our own, which are compiled at the load
     endpoints: tuple[str, ...] = ()
 
     @classmethod
@@ -46,6 +47,7 @@ class Flags:
             context=config.context,
             swap=config.swap,
             graphs=GRAPHS[config.compile],
+            kernels=config.compile != "off",
             endpoints=config.endpoints,
         )
 
@@ -136,6 +138,7 @@ class Plan:
     takes_turns: bool = False  # it holds its cards only while it answers; in between its weights are in main memory
     slots: int = 1  # answers that each replica has room for at a time; ``context`` is that of one
     graphs: bool = False  # steps are recorded as CUDA graphs
+    kernels: bool = False  # on cards they may be computed by kernels of our own
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--plan --json`` prints."""
@@ -169,6 +172,7 @@ class Plan:
             slots=self.slots,
             prepares_ahead=self._prepares_ahead(chosen),
             graphs=self.graphs,
+            kernels=self.kernels,
             takes_turns=self.takes_turns,
         )
 

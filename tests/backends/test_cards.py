@@ -187,6 +187,20 @@ def test_steps_recorded_on_cards_answer_as_before(subject, spread):
     backend.close()
 
 
+@pytest.mark.parametrize("spread", [single, other_card, shard, shard_swapped, by_turns])
+def test_kernels_of_our_own_give_what_torchs_give_wherever_layers_lie(subject, spread):
+    found = {}
+    for kernels in (False, True):
+        backend = subject.load(spread, dtype="bfloat16", graphs=True, kernels=kernels, slots=3, context=256)
+        assert (backend._kernels is not None) is kernels
+        found[kernels] = logits(backend)
+        with ThreadPoolExecutor(3) as pool:
+            said = list(pool.map(ask, [backend] * 3))
+        assert len(set(said)) == 1
+        backend.close()
+    assert (found[True] - found[False]).norm() < 0.02 * found[False].norm()
+
+
 @pytest.mark.parametrize("spread", [single, *SPREADS])
 def test_resident_bytes_are_those_of_the_plan(subject, spread):
     backend = subject.load(spread)

@@ -486,7 +486,7 @@ def test_a_configuration_becomes_flags():
         swap=True,
         compile="graphs",
     )
-    asked = {"offload": True, "slots": 3, "context": 9, "swap": True, "graphs": True}
+    asked = {"offload": True, "slots": 3, "context": 9, "swap": True, "graphs": True, "kernels": True}
     expected = Flags("single", (1,), {1: 5}, "float16", "int8", **asked)
     assert Flags.of(config) == expected
     assert Flags.of(EngineConfig()).slots is None

@@ -99,3 +99,13 @@ def test_nothing_is_given_up_for_them_and_no_device_is_overfull(model, devices, 
     free = {device.id: device.free_bytes for device in devices}
     for replica in found.replicas:
         assert all(size <= free[device] for device, size in replica.devices.items())
+
+
+@pytest.mark.parametrize(
+    ("asked", "kernels", "graphs"), [("auto", True, None), ("graphs", True, True), ("off", False, False)]
+)
+def test_nothing_is_compiled_where_that_is_asked(asked, kernels, graphs):
+    flags = Flags.of(EngineConfig(compile=asked))
+    assert (flags.kernels, flags.graphs) == (kernels, graphs)
+    plan = assess(model(4, **SHAPE), [card(0, 80 * GIB)], flags)
+    assert plan.kernels is plan.placement_of(0, threads=1).kernels is kernels
