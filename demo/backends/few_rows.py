@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def quicken(model: Any, kernels: Kernels) -> int:
+def quicken(model: Any, kernels: Kernels, *, only_int8: bool = False) -> int:
     """Have few rows computed by ``kernels`` in the decoder's layers and the head; by how many modules that is done."""
-    linears = {id(linear): linear for linear in _of_steps(model) if _is_plain(linear)}
+    plain = filter(_is_plain, _of_steps(model))
+    linears = {id(linear): linear for linear in plain if hasattr(linear.weight, "qdata") or not only_int8}
     gated = [module for module in model.modules() if _is_gated(module, linears)]
     tried: dict[object, bool] = {}
     quick = 0

@@ -1,8 +1,7 @@
 """Norms in one kernel in place of seven: of the time of a step on a card, a twentieth.
 
-Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange; and the list
-of all that is exchanged so (`turning`, `aligning`, `few_rows`). For few rows there may be a kernel of our own. Knows
-nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
+Owns which modules are such norms, which is tried on each and not believed of its name, and their exchange. For few rows
+there may be a kernel of our own. Knows nothing of models besides. The root mean square norm: Zhang and Sennrich, 2019.
 """
 
 from __future__ import annotations
@@ -16,25 +15,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from demo.backends.aligning import align_widths
-from demo.backends.few_rows import quicken
 from demo.backends.kernels.launching import Kernels
 from demo.backends.spreading import forward_name
-from demo.backends.turning import fuse_turns
 
 EPSILONS = ("variance_epsilon", "eps", "epsilon")
 CLOSE = 1e-5  # of float32 numbers near 1
 SCALES = (1.0, 1e-2, 1e-3)  # of the rows that are tried: in small ones the epsilon counts
 FEW_NUMBERS = 2**17  # of a norm in a step; for those of prompts torch's own kernel is as quick
-
-
-def fuse(model: torch.nn.Module, kernels: Kernels | None = None) -> None:
-    """All that can be had in fewer or in better kernels; for models on a card, whose time is lost to them."""
-    fuse_norms(model, kernels)
-    fuse_turns(model, kernels)
-    align_widths(model)
-    if kernels is not None:
-        quicken(model, kernels)
 
 
 def fuse_norms(model: torch.nn.Module, kernels: Kernels | None = None) -> int:

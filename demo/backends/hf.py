@@ -22,11 +22,11 @@ from demo.backends import hub, loading, memory, proving
 from demo.backends.attending import attend_in_fewer_kernels, plan_for_shapes
 from demo.backends.base import Feed, Finish, LoadFacts, Progress
 from demo.backends.choosing import Chooser
+from demo.backends.exchanging import exchange
 from demo.backends.feeding import CARD_WIRE, Exchange, Wire
 from demo.backends.forwards import Forwards
-from demo.backends.fusing import fuse
 from demo.backends.joining import planned
-from demo.backends.kernels.launching import Kernels, at_hand
+from demo.backends.kernels.launching import Kernels
 from demo.backends.parking import Garage
 from demo.backends.preparing import remember_pictures
 from demo.backends.processors import pin_pixels
@@ -84,18 +84,14 @@ class HFBackend:
         watch.begin("devices")
         _prepare_thread(placement)
         attend_in_fewer_kernels()
-        exchange = Exchange.of(feed, self._wire, spec, directory, placement)
-        loaded = loading.load(spec, directory, words, placement, watch, exchange)
+        handed_on = Exchange.of(feed, self._wire, spec, directory, placement)
+        loaded = loading.load(spec, directory, words, placement, watch, handed_on)
         self._model = loaded.model
         attend_windows(loaded.model)
         self._devices = memory.devices_of(placement)
         if any(device.startswith("cuda") for device in self._devices):
             watch.begin("kernels")
-            if placement.kernels:
-                progress("compiling kernels", None)
-                self._kernels = at_hand(self._devices)
-            attend_in_fewer_kernels(self._kernels)
-            fuse(loaded.model, self._kernels)
+            self._kernels = exchange(loaded.model, placement, self._devices, progress)
             remember_pictures(loaded.processor)
         self._garage = Garage(loaded.model)
         self._tokenizer = loaded.tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,19 +11,27 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from demo.backends import attending
 from demo.backends.hf import HFBackend
+from demo.backends.kernels.launching import at_hand
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Placement
+from tests.backends.test_kernels import DEVICE, DTYPE
 from tests.backends.test_rolling import answered, asked
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
 WIDTH, COLUMNS = 8, 11
 
 
-def given(heads, shared, tokens, *, batch=3, has_mask=True):
+@pytest.fixture(scope="module")
+def kernels():
+    pytest.importorskip("triton", reason="Triton is for Linux")
+    return at_hand([DEVICE])
+
+
+def given(heads, shared, tokens, *, batch=3, has_mask=True, width=WIDTH):
     torch.manual_seed(heads + tokens)
-    query = torch.randn(batch, heads, tokens, WIDTH)
-    key, value = torch.randn(2, batch, shared, COLUMNS, WIDTH)
+    query = torch.randn(batch, heads, tokens, width)
+    key, value = torch.randn(2, batch, shared, COLUMNS, width)
     mask = torch.rand(batch, 1, tokens, COLUMNS) < 0.7 if has_mask else None
     if has_mask:
         mask[..., 0] = True
@@ -51,6 +60,58 @@ def asked_of_torch(monkeypatch):
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", remember)
     return seen
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_a_kernel_gives_what_torch_gives(kernels, scaling):
+    compute = attending.ByKernel(kernels)
+    module, *states, mask = given(6, 2, 1, width=16)
+    states = [one.to(DEVICE, DTYPE) for one in states]
+    wanted, _ = attending.attend(module, *states, mask.to(DEVICE), scaling=scaling)
+    found, _ = attending.attend(module, *states, mask.to(DEVICE), compute=compute, scaling=scaling)
+    assert list(compute._is_good.values()) == [True]
+    assert found.shape == wanted.shape == (3, 1, 6, 16)
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(16, torch.float32), (8, DTYPE), (24, DTYPE)])
+def test_what_a_kernel_does_not_take_is_torchs(kernels, width, dtype):
+    module, *states, mask = given(6, 2, 1, width=width)
+    states = [one.to(DEVICE, dtype) for one in states]
+    wanted, _ = attending.attend(module, *states, mask.to(DEVICE))
+    found, _ = attending.attend(module, *states, mask.to(DEVICE), compute=attending.ByKernel(kernels))
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("attended", ["raises", "lies"])
+def test_a_kernel_that_a_card_refuses_or_that_gives_something_else_is_asked_once(attended, kernels):
+    calls = []
+
+    def kernel(*told):
+        calls.append(told)
+        if attended == "raises":
+            raise RuntimeError("out of resources")
+        return 2 * kernels.attended(*told)
+
+    compute = attending.ByKernel(replace(kernels, attended=kernel))
+    module, *states, mask = given(6, 2, 1, width=16)
+    states = [one.to(DEVICE, DTYPE) for one in states]
+    wanted, _ = attending.attend(module, *states, mask.to(DEVICE))
+    for _ in range(2):
+        found, _ = attending.attend(module, *states, mask.to(DEVICE), compute=compute)
+        assert torch.equal(found, wanted)
+    assert len(calls) == 1
+
+
+def test_a_model_attends_by_the_kernel_once_it_is_told(kernels):
+    attending.attend_in_fewer_kernels(kernels)
+    function = attending.ALL_ATTENTION_FUNCTIONS["sdpa"]
+    attending.attend_in_fewer_kernels()
+    assert attending.ALL_ATTENTION_FUNCTIONS["sdpa"] is attending.attend
+    module, *states, mask = given(6, 2, 1, width=16)
+    states = [one.to(DEVICE, DTYPE) for one in states]
+    function(module, *states, mask.to(DEVICE))
+    assert list(function.keywords["compute"]._is_good.values()) == [True]
 
 
 def test_keys_are_not_copied_for_each_head(asked_of_torch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
@@ -11,9 +13,11 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from demo.backends.fusing import fuse_norms
 from demo.backends.hf import HFBackend
+from demo.backends.kernels.launching import at_hand
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Placement
+from tests.backends.test_kernels import DEVICE, DTYPE
 from tests.backends.test_rolling import answered, asked
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
@@ -86,6 +90,21 @@ def test_a_plain_norm_is_exchanged_and_gives_the_same(cls, dtype):
     assert found.dtype == dtype
     torch.testing.assert_close(found, before)
     assert "forward" in vars(norm)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "is_used"), [(DTYPE, 3, True), (torch.float32, 3, False), (DTYPE, 6000, False)]
+)
+def test_a_kernel_of_our_own_norms_few_rows_of_16_bits(dtype, rows, is_used):
+    pytest.importorskip("triton", reason="Triton is for Linux")
+    kernels, calls = at_hand([DEVICE]), []
+    watched = replace(kernels, normed=lambda *told: calls.append(told) or kernels.normed(*told))
+    norm, given = LlamaRMSNorm(WIDTH, eps=1e-5).to(DEVICE, dtype), torch.randn(rows, 1, WIDTH).to(DEVICE, dtype)
+    norm.weight.data.normal_()
+    before = norm(given)
+    assert fuse_norms(torch.nn.Sequential(norm), watched) == 1
+    torch.testing.assert_close(norm(given), before, rtol=1e-2, atol=1e-3)
+    assert bool(calls) is is_used
 
 
 OTHERS = [GemmaRMSNorm, LoudRMSNorm, OpenRMSNorm, GatedRMSNorm, SometimesGatedRMSNorm, PairedRMSNorm, OutsideRMSNorm]

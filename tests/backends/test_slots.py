@@ -46,6 +46,27 @@ def test_a_step_writes_one_token_behind_each_of_the_first_conversations():
     assert values[:2, :4].tolist() == [[-1, -2, -3, -4], [-7, -8, 0, 0]]
 
 
+def test_a_kernel_that_writes_is_given_the_blocks_and_what_is_new():
+    written = []
+
+    def put(keys, values, new_keys, new_values, lengths):
+        written.append((new_keys.shape, lengths.tolist()))
+        rows = torch.arange(len(lengths))
+        keys[rows, :, lengths], values[rows, :, lengths] = new_keys, new_values
+
+    plain, cache = SlotCache(3, 8), SlotCache(3, 8, write=put)
+    for one in (plain, cache):
+        for slot, numbers in enumerate([(1.0, 2.0, 3.0), (7.0,)]):
+            one.at_prompt(slot, 0, len(numbers))
+            write(one, states(*numbers))
+        one.at_step([3, 1])
+        write(one, states(4.0, 8.0, rows=2))
+    assert written == [((2, HEADS, WIDTH), [3, 1])] * 2
+    for mine, theirs in zip(cache.layers, plain.layers, strict=True):
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+
+
 def test_slots_are_copied_and_exchanged_up_to_a_length():
     cache = SlotCache(3, 8)
     for slot, numbers in enumerate([(1.0, 2.0), (5.0, 6.0)]):

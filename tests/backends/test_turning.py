@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from demo.backends.forwards import Forwards
 from demo.backends.hf import HFBackend
+from demo.backends.kernels.launching import at_hand
 from demo.backends.slots import SlotCache
 from demo.backends.turning import NAME, Turn, fuse_turns
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Placement
+from tests.backends.test_kernels import DEVICE, DTYPE
 from tests.backends.test_rolling import asked
 from tests.tinymodels import save_llava, save_qwen
 
@@ -60,6 +63,27 @@ def test_single_tokens_are_turned_to_the_bit_as_the_library_turns_them(family, d
         for mine, theirs in zip(found, wanted):
             assert mine.dtype == theirs.dtype
             assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_kernel_of_our_own_turns_them_to_the_bit(heads):
+    pytest.importorskip("triton", reason="Triton is for Linux")
+    before, kernels = function("qwen2_5_vl"), at_hand([DEVICE])
+    calls = []
+    watched = replace(kernels, turned=lambda *told: calls.append(told) or kernels.turned(*told))
+    turn = Turn(before, watched)
+    q, k = (torch.randn(3, count, 1, 8).to(DEVICE, DTYPE).transpose(1, heads) for count in (4, 2))
+    cos, sin = torch.randn(2, 3, 1, 8).to(DEVICE, DTYPE)
+    for mine, theirs in zip(turn(q, k, cos, sin, heads), before(q, k, cos, sin, unsqueeze_dim=heads)):
+        assert mine.shape == theirs.shape
+        assert torch.equal(mine, theirs)
+    assert len(calls) == 1
+    others = [(one.float() for one in (q, k, cos, sin)), (q, k, cos.float(), sin.float()), (q, k, cos[:1], sin[:1])]
+    others.append(one[..., :6] for one in (q, k, cos, sin))
+    for told in map(tuple, others):  # in 32 bits, of two dtypes, one position for all, a width that is no power of 2
+        for mine, theirs in zip(turn(*told, heads), before(*told, unsqueeze_dim=heads)):
+            assert torch.equal(mine, theirs)
+    assert len(calls) == 1
 
 
 def test_five_kernels_do_it_from_the_second_layer_on():

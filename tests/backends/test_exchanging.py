@@ -1,0 +1,99 @@
+"""What is exchanged for which placement, and that models then answer as before."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+from demo.backends import attending
+from demo.backends.exchanging import exchange
+from demo.backends.hf import HFBackend
+from demo.backends.turning import NAME, Turn
+from demo.catalog import resolve
+from demo.config import ModelChoice
+from demo.types import Placement
+from tests.backends.test_rolling import answered, asked
+from tests.tinymodels import save_cogvlm, save_llava, save_qwen
+
+pytest.importorskip("triton", reason="Triton is for Linux")
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there kernels are for cards, and so are the tests")
+MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen": save_qwen}
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """A backend with a model in 16 bits; what the process is told of it is put back."""
+    loaded = []
+
+    def start(save=save_qwen, **how):
+        backend = HFBackend()
+        placement = Placement({"": "cpu"}, dtype="float16", threads=1, slots=2, **how)
+        backend.load(resolve(ModelChoice(str(save(tmp_path / "model")))), placement, lambda *_: None)
+        loaded.append(backend)
+        for name in {type(module).__module__ for module in backend._model.modules()}:
+            home = importlib.import_module(name)
+            if hasattr(home, NAME):
+                monkeypatch.setattr(home, NAME, getattr(home, NAME))
+        return backend, placement
+
+    yield start
+    attending.attend_in_fewer_kernels()
+    for backend in loaded:
+        backend.close()
+
+
+def exchanged(model):
+    """The linear layers that are computed by another function than torch's."""
+    linears = ((path, module) for path, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    return {path for path, module in linears if "forward" in vars(module)}
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_models_answer_as_before_by_kernels_of_our_own(family, load):
+    backend, _ = load(MAKERS[family])
+    requests = [asked(f"What is this? {number}", 90 + number, max_new_tokens=8) for number in range(2)]
+    before = [answered(backend, request)[0] for request in requests]
+    kernels = exchange(backend._model, Placement({}, graphs=True, kernels=True), ["cpu"], lambda *_: None)
+    assert kernels is not None
+    assert exchanged(backend._model)
+    written = []
+    backend._rolling._cache.write = lambda *told: written.append(told) or kernels.write(*told)
+    backend._rolling.forget()
+    assert [answered(backend, request)[0] for request in requests] == before
+    assert written
+
+
+def test_recorded_steps_have_all_of_them(load):
+    backend, _ = load()
+    stages = []
+    placement = Placement({}, graphs=True, kernels=True)
+    kernels = exchange(backend._model, placement, ["cpu"], lambda stage, _: stages.append(stage))
+    assert stages == ["compiling kernels"]
+    turn = getattr(importlib.import_module("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"), NAME)
+    assert isinstance(turn, Turn)
+    assert turn.kernels is kernels
+    assert attending.ALL_ATTENTION_FUNCTIONS["sdpa"] is not attending.attend
+    assert len(exchanged(backend._model)) == 2 * 7 + 1
+
+
+@pytest.mark.parametrize("how", [{"kernels": True}, {"graphs": True}], ids=["not recorded", "not asked for"])
+def test_other_steps_have_none(load, how):
+    backend, _ = load()
+    stages = []
+    assert exchange(backend._model, Placement({}, **how), ["cpu"], lambda *told: stages.append(told)) is None
+    assert not stages
+    assert attending.ALL_ATTENTION_FUNCTIONS["sdpa"] is attending.attend
+    assert not exchanged(backend._model)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_weights_of_8_bits_have_theirs_also_where_steps_are_not_recorded(load, graphs):
+    pytest.importorskip("torchao")
+    backend, _ = load(quantization="int8")
+    placement = Placement({}, graphs=graphs, kernels=True, quantization="int8")
+    assert (exchange(backend._model, placement, ["cpu"], lambda *_: None) is not None) is graphs
+    found = exchanged(backend._model)
+    assert ("lm_head" in found) is graphs
+    assert len(found) == 2 * 7 + graphs
