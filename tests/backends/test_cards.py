@@ -188,17 +188,15 @@ def test_steps_recorded_on_cards_answer_as_before(subject, spread):
 
 
 @pytest.mark.parametrize("spread", [single, other_card, shard, shard_swapped, by_turns])
-def test_kernels_of_our_own_give_what_torchs_give_wherever_layers_lie(subject, spread):
-    found = {}
-    for kernels in (False, True):
-        backend = subject.load(spread, dtype="bfloat16", graphs=True, kernels=kernels, slots=3, context=256)
+def test_kernels_of_our_own_answer_alike_wherever_layers_lie(subject, spread):
+    said = set()
+    for placed, kernels in ((single, False), (single, True), (spread, True)):
+        backend = subject.load(placed, dtype="bfloat16", graphs=True, kernels=kernels, slots=3, context=256)
         assert (backend._kernels is not None) is kernels
-        found[kernels] = logits(backend)
         with ThreadPoolExecutor(3) as pool:
-            said = list(pool.map(ask, [backend] * 3))
-        assert len(set(said)) == 1
+            said |= set(pool.map(ask, [backend] * 3))
         backend.close()
-    assert (found[True] - found[False]).norm() < 0.02 * found[False].norm()
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("spread", [single, *SPREADS])
