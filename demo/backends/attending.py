@@ -3,11 +3,10 @@
 Owns three things. One token's attention without copies of keys and values for every head that shares them, which newer
 versions of transformers do by themselves, for those that do not: the queries of heads that share keys are put one below
 the other, as if they were several tokens. Without it a step of 16 answers of 8,192 tokens copies 1.75 GiB in every
-layer of a Qwen2.5-VL-7B. On a card a kernel of our own may do it, which is compared with torch for each shape once. A
-step's mask as what is added to scores, made once: torch makes it of a mask of booleans anew
-in every layer, in two or three kernels. And kernels that take a shape as soon as they are given it, for what has
-another shape each time. Knows nothing of models. Shapes: B answers, H heads, K of them with keys of their own, T
-tokens, C columns, d head width.
+layer of a Qwen2.5-VL-7B. On a card a kernel of our own may do it, which is compared with torch for each shape once.
+A step's mask as what is added to scores, made once: torch makes it of a mask of booleans anew in every layer, in two or
+three kernels. And kernels that take a shape as soon as they are given it, for what has another shape each time. Knows
+nothing of models. Shapes: B answers, H heads, K of them with keys of their own, T tokens, C columns, d head width.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def attend(
     mask, has_more = attention_mask, any(how.get(name) is not None for name in MORE)
     if mask is not None and tokens == 1 and not has_more:
         mask = _added(mask, query.dtype)
-        if mask.shape[1] == 1 and heads > key.shape[1]:
+        if mask.shape[1] == 1:
             packed = query.reshape(batch, key.shape[1], -1, width)  # (B, K, H / K, d)
             return compute(packed, key, value, mask, how.get("scaling")).reshape(batch, 1, heads, width), None
     found: tuple[torch.Tensor, None] = sdpa_attention.sdpa_attention_forward(module, query, key, value, mask, **how)

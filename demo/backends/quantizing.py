@@ -20,7 +20,8 @@ from demo.errors import ConfigError
 Kind = Literal["int8", "int4"]
 KINDS: tuple[Kind, ...] = ("int8", "int4")
 # As measured on an H200 (benchmarks/README.md): in 8 bits torchao answers 2.4 times as fast as bitsandbytes and needs
-# 2.6 GiB less at the peak; in 4 bits bitsandbytes answers 1.4 times as fast as torchao, in as much memory.
+# 2.6 GiB less at the peak; in 4 bits bitsandbytes answers 1.4 times as fast as torchao, in as much memory. A step's few
+# rows are multiplied with torchao's weights by kernels of our own (`few_rows`).
 LIBRARIES: Mapping[str, str] = {"int8": "torchao", "int4": "bitsandbytes"}
 # What a linear's rows (output) and their length (input) must be multiples of. bitsandbytes gives 64 numbers one scale
 # and, on CPUs that know bfloat16, stores 32 rows together; torchao takes every shape.
