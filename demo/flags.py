@@ -178,8 +178,8 @@ ENGINE_FLAGS = (
     Flag(
         "--compile",
         "WHAT",
-        "graphs: have the steps of a model on cards recorded as CUDA graphs at the load; off: not, and compile no kernels "
-        "(default: auto, where there is room for them)",
+        "graphs: have the steps of a model on cards recorded as CUDA graphs at the load; off: not, and compile no "
+        "kernels (default: auto, where there is room for them)",
         choices=_COMPILES,
     ),
     Flag("--swap", None, "models that do not fit together take turns on the card"),
