@@ -99,6 +99,8 @@ def test_norms(kernels, rows, width, seed, loud):
     hidden, weight = loud * noise(seed, rows, width), noise(seed + 1, width)
     wanted = functional.rms_norm(hidden.double(), (width,), weight.double(), 1e-6)
     assert apart(kernels.normed(hidden, weight, 1e-6), wanted) < CLOSE
+    wider = torch.stack((hidden, -hidden), dim=1)[:, 0]  # rows that do not lie behind each other
+    assert apart(kernels.normed(wider, weight, 1e-6), wanted) < CLOSE
 
 
 @few
@@ -114,13 +116,14 @@ def test_turns_to_the_bit(kernels, batch, heads, groups, power, seed):
 
 
 @few
-@given(batch=st.integers(1, 3), groups=st.integers(1, 3), width=st.integers(1, 40), seed=seeds, data=st.data())
-def test_writes_what_it_is_given_and_nothing_else(kernels, batch, groups, width, seed, data):
+@given(batch=st.integers(1, 3), groups=st.integers(1, 3), widths=st.tuples(*[st.integers(1, 40)] * 2), seed=seeds,
+       data=st.data())  # fmt: skip
+def test_writes_what_it_is_given_and_nothing_else(kernels, batch, groups, widths, seed, data):
     columns = 9
     lengths = torch.tensor(data.draw(st.lists(st.integers(0, columns - 1), min_size=batch, max_size=batch)))
-    k = noise(seed, batch, groups, width)
-    v = noise(seed + 1, groups, batch, width).transpose(0, 1)
-    kept = [noise(seed + 2 + one, 4, groups, columns, width) for one in range(2)]
+    k = noise(seed, batch, widths[0], groups).transpose(1, 2)
+    v = noise(seed + 1, groups, batch, widths[1]).transpose(0, 1)
+    kept = [noise(seed + 2 + place, 4, groups, columns, width) for place, width in enumerate(widths)]
     wanted = [block.clone() for block in kept]
     for block, new in zip(wanted, (k, v)):
         block[torch.arange(batch), :, lengths] = new
