@@ -53,15 +53,15 @@ def exchanged(model):
 @pytest.mark.parametrize("family", MAKERS)
 def test_models_answer_as_before_by_kernels_of_our_own(family, load):
     backend, _ = load(MAKERS[family])
-    requests = [asked(f"What is this? {number}", 90 + number, max_new_tokens=8) for number in range(2)]
-    before = [answered(backend, request)[0] for request in requests]
+    request = asked("What is this?", max_new_tokens=4)
+    before = answered(backend, request)[0]
     kernels = exchange(backend._model, Placement({}, graphs=True, kernels=True), ["cpu"], lambda *_: None)
     assert kernels is not None
     assert exchanged(backend._model)
     written = []
     backend._rolling._cache.write = lambda *told: written.append(told) or kernels.write(*told)
     backend._rolling.forget()
-    assert [answered(backend, request)[0] for request in requests] == before
+    assert answered(backend, request)[0] == before
     assert written
 
 
