@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,7 +30,9 @@ def fuse_turns(model: torch.nn.Module, kernels: Kernels | None = None) -> int:
     for name in sorted({type(module).__module__ for module in model.modules()}):
         home = sys.modules.get(name)
         turn = getattr(home, NAME, None)
-        if home is not None and callable(turn) and _is_plain(turn):
+        if isinstance(turn, Turn):  # by a model that was loaded before into this process
+            setattr(home, NAME, replace(turn, kernels=kernels))
+        elif home is not None and callable(turn) and _is_plain(turn):
             setattr(home, NAME, Turn(turn, kernels))
             fused += 1
     return fused
@@ -90,7 +92,7 @@ def _signed(sin: torch.Tensor) -> torch.Tensor:
 
 def _is_plain(turn: Callable[..., Any]) -> bool:
     """Whether a function gives what `Turn` gives; some take every other number for a half, for example."""
-    if isinstance(turn, Turn) or list(inspect.signature(turn).parameters) != PARAMETERS:
+    if list(inspect.signature(turn).parameters) != PARAMETERS:
         return False
     try:
         return all(torch.equal(*pair) for dtype in (torch.float32, torch.bfloat16) for pair in _trials(turn, dtype))

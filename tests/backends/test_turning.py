@@ -126,6 +126,19 @@ def test_functions_are_known_by_what_they_do(families, count, monkeypatch):
     assert [isinstance(function(family), Turn) for family in families] == [bool(count)] * len(families)
 
 
+def test_another_model_of_the_process_turns_by_the_kernels_that_it_has(monkeypatch):
+    home = "transformers.models.llama.modeling_llama"
+    before = function("llama")
+    monkeypatch.setattr(f"{home}.{NAME}", before)
+    model = type("Attention", (torch.nn.Module,), {"__module__": home})()
+    found = []
+    for kernels in (None, "some", None):
+        fuse_turns(model, kernels)
+        found.append(function("llama"))
+    assert [turn.kernels for turn in found] == [None, "some", None]
+    assert {turn.before for turn in found} == {before}
+
+
 @pytest.mark.parametrize("save", [save_qwen, save_llava])
 def test_a_model_of_two_answers_takes_the_very_same_step(save, tmp_path, monkeypatch):
     backend = HFBackend()
