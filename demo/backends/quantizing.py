@@ -8,7 +8,7 @@ devices or plans.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -52,9 +52,9 @@ def config_for(kind: str, skip: Sequence[str], *, dtype: torch.dtype = torch.bfl
 
 
 def left_alone(model: torch.nn.Module, kind: str) -> list[str]:
-    """The linears that keep the model's dtype, by their paths: all but those of the decoder layers.
+    """The modules whose linears keep the model's dtype, by their paths: all but the decoder layers.
 
-    A few of those may stay too, for their shape; raises `ConfigError` where it would be more than a few.
+    A few linears of those may stay too, for their shape; raises `ConfigError` where it would be more than a few.
     """
     _check_kind(kind)
     linears = {path: part for path, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
@@ -68,7 +68,7 @@ def left_alone(model: torch.nn.Module, kind: str) -> list[str]:
         remedy = f"They come in {rows} rows of {width} numbers, or multiples; --quantize int8 takes any."
         raise ConfigError(f"The model's layers have not the shape for --quantize {kind}", value=value, remedy=remedy)
     shrunk = set(chosen) - unfit
-    return [path for path in linears if path not in shrunk]
+    return list(dict.fromkeys(_outermost(path, shrunk) for path in linears if path not in shrunk))
 
 
 def refuse_twice(config: Mapping[str, Any], name: str) -> None:
@@ -83,6 +83,18 @@ def refuse_twice(config: Mapping[str, Any], name: str) -> None:
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise ConfigError("Unknown quantization", value=kind, remedy=f"Known: {', '.join(KINDS)}.")
+
+
+def _outermost(path: str, shrunk: Collection[str]) -> str:
+    """The largest module around a linear in which nothing shrinks.
+
+    transformers makes two regular expressions of every path that it is given, for every weight that it loads, of which
+    Python keeps 512: a load of a CogAgent-18B, told of each linear of its towers, compiled them for a minute and more.
+    A path also stands for all that begin or end with it.
+    """
+    names = path.split(".")
+    around = (".".join(names[:count]) for count in range(1, len(names)))
+    return next((one for one in around if not any(p.startswith(one) or p.endswith(one) for p in shrunk)), path)
 
 
 def _is_fit(linear: torch.nn.Linear, kind: str) -> bool:

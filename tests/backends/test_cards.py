@@ -208,13 +208,14 @@ def test_kernels_of_our_own_answer_alike_wherever_layers_lie(subject, spread):
         backend = subject.load(placed, dtype="bfloat16", graphs=True, kernels=kernels, slots=3, context=256)
         if backend._rolling is None:
             pytest.skip("this model answers one at a time")
-        assert (backend._kernels is not None) is kernels
+        linears = (part for part in backend._model.modules() if isinstance(part, torch.nn.Linear))
+        assert any("forward" in vars(linear) for linear in linears) is kernels
         found.append((ask(backend), step_scores(backend)))
         backend.close()
     (_, by_the_library), (said, ours), (said_there, ours_there) = found
     assert said_there == said
     assert torch.equal(ours_there, ours)
-    assert 0 < (ours - by_the_library).norm() < 0.03 * by_the_library.norm()
+    assert (ours - by_the_library).norm() < 0.03 * by_the_library.norm()
 
 
 @pytest.mark.parametrize("spread", [single, *SPREADS])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from demo.backends import loading, outline, quantizing
 from demo.backends.hf import HFBackend
@@ -91,10 +92,16 @@ def test_fewer_bits_change_the_logits_and_not_much(tmp_path, kind, most):
 def test_what_is_left_alone_are_the_tower_its_projector_and_the_head(tmp_path):
     model = outline.build(save_llava(tmp_path))
     skip = quantizing.left_alone(model, "int8")
-    assert {name.split(".")[1] for name in skip if name != "lm_head"} == {"vision_tower", "multi_modal_projector"}
-    assert "lm_head" in skip
+    assert skip == ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
     linears = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-    assert linears - set(skip) == set(outline.quantizable(model))
+    assert {name for name in linears if should_convert_module(name, skip)} == set(outline.quantizable(model))
+
+
+def test_a_module_whose_name_begins_those_of_layers_is_named_by_its_linears(tmp_path):
+    """transformers leaves alone all that begins with a path, whole names or not."""
+    model = outline.build(save_llava(tmp_path))
+    model.model.language = torch.nn.Sequential(torch.nn.Linear(8, 8, device="meta"))
+    assert "model.language.0" in quantizing.left_alone(model, "int8")
 
 
 def test_a_few_layers_of_another_shape_keep_their_dtype_in_four_bits(tmp_path):
