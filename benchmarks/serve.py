@@ -172,8 +172,10 @@ def measure(config: EngineConfig, options: argparse.Namespace, told: Callable[[R
     right: list[str] | None = None
     rows: Rows = {}
     for name, make in designs(config, options).items():
-        for users in options.peer_users if "engine" not in name and options.peer_users else options.users:
-            num = options.conversations or max(options.users) * options.rounds
+        is_peer = "engine" not in name
+        num = options.conversations or max(options.users) * options.rounds
+        num = (is_peer and options.peer_conversations) or num
+        for users in (is_peer and options.peer_users) or options.users:
             with make() as ask:
                 load, texts = under_load(ask, users, max(num, users))
             right = right or texts
@@ -204,6 +206,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--conversations", type=int, help="in all, but no fewer than users; default: see --rounds")
     parser.add_argument("--compile", default="auto", help="as launch.py takes it")
     parser.add_argument("--peer-users", type=int, nargs="+", default=[], help="of the other designs; default: the same")
+    parser.add_argument("--peer-conversations", type=int, help="of theirs; default: the same")
     parser.add_argument("--peers", type=int, nargs="*", default=[], help="copies of the other designs, in one process")
     parser.add_argument("--served", action="store_true", help="beside `transformers serve` with the same directory")
     parser.add_argument("--commit", help="where git does not say it")
