@@ -110,6 +110,8 @@ def serve(connection: Connection, spec: ModelSpec, placement: Placement, copies:
     import torch
 
     torch.set_num_threads(max(1, (placement.threads or 1) // copies))
+    if copies > 1:  # two threads in it at a time end with an error on an H200: "mha_graph.execute(...) ... got false"
+        torch.backends.cuda.enable_cudnn_sdp(False)
     hosts = [Host(spec, placement) for _ in range(copies)]
     for host in hosts:  # one after the other, as the engine's replicas are by their loads
         host.answer(Ask(0, (Message("user", "What is this?", (GREY,)),), 2), 0.0)

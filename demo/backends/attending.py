@@ -22,6 +22,7 @@ from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from demo.backends.kernels.launching import Kernels
+from demo.backends.windows import told_of_windows
 
 MORE = ("position_bias", "softcap")  # what is given to attention at times, and is transformers' to mind
 CLOSE = 2e-2  # of the norm of what is attended to, in 16 bits
@@ -31,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 def attend_in_fewer_kernels(kernels: Kernels | None = None) -> None:
-    """Have all models of this process attend so by `sdpa`; to be called before one is used."""
+    """Have all models of this process attend so by `sdpa`, those that look through windows among them."""
     function = attend if kernels is None else partial(attend, compute=ByKernel(kernels))
-    ALL_ATTENTION_FUNCTIONS.register("sdpa", function)
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", told_of_windows(function))
 
 
 def plan_for_shapes(is_worth_it: bool) -> None:

@@ -177,6 +177,11 @@ def _takes_edges(module: torch.nn.Module) -> bool:
     return "cu_seqlens" in inspect.signature(type(module).forward).parameters
 
 
+def told_of_windows(attention: Attention) -> Attention:
+    """What to register as `sdpa` for what is there now, which a model of this process may have had told of windows."""
+    return partial(attend, attention) if _is_ours(ALL_ATTENTION_FUNCTIONS["sdpa"]) else attention
+
+
 def _register() -> None:
     """Have `sdpa` know windows, for all models of this process; nothing changes for those that have none."""
     current = ALL_ATTENTION_FUNCTIONS["sdpa"]

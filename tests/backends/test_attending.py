@@ -103,7 +103,8 @@ def test_a_kernel_that_a_card_refuses_or_that_gives_something_else_is_asked_once
     assert len(calls) == 1
 
 
-def test_a_model_attends_by_the_kernel_once_it_is_told(kernels):
+def test_a_model_attends_by_the_kernel_once_it_is_told(kernels, attention_as_before):
+    attending.ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa_attention_forward)
     attending.attend_in_fewer_kernels(kernels)
     function = attending.ALL_ATTENTION_FUNCTIONS["sdpa"]
     attending.attend_in_fewer_kernels()

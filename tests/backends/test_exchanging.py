@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 
 import pytest
 import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
-from demo.backends import attending
+from demo.backends import attending, windows
 from demo.backends.exchanging import exchange
 from demo.backends.hf import HFBackend
 from demo.backends.turning import NAME, Turn
 from demo.catalog import resolve
 from demo.config import ModelChoice
-from demo.types import Placement
+from demo.types import Message, Picture, Placement, Size
 from tests.backends.test_rolling import answered, asked
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
@@ -23,7 +26,7 @@ MAKERS = {"cogvlm": save_cogvlm, "llava": save_llava, "qwen": save_qwen}
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
+def load(tmp_path, monkeypatch, attention_as_before):
     """A backend with a model in 16 bits; what the process is told of it is put back."""
     loaded = []
 
@@ -39,7 +42,6 @@ def load(tmp_path, monkeypatch):
         return backend, placement
 
     yield start
-    attending.attend_in_fewer_kernels()
     for backend in loaded:
         backend.close()
 
@@ -48,6 +50,25 @@ def exchanged(model):
     """The linear layers that are computed by another function than torch's."""
     linears = ((path, module) for path, module in model.named_modules() if isinstance(module, torch.nn.Linear))
     return {path for path, module in linears if "forward" in vars(module)}
+
+
+def of_steps():
+    """What a step attends by, whether or not it would be told of windows."""
+    function = attending.ALL_ATTENTION_FUNCTIONS["sdpa"]
+    is_told = isinstance(function, partial) and function.func is windows.attend
+    return function.args[0] if is_told else function
+
+
+class Attended(TorchFunctionMode):
+    """Counts torch's attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.calls += func is functional.scaled_dot_product_attention
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -74,8 +95,27 @@ def test_recorded_steps_have_all_of_them(load):
     turn = getattr(importlib.import_module("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"), NAME)
     assert isinstance(turn, Turn)
     assert turn.kernels is kernels
-    assert attending.ALL_ATTENTION_FUNCTIONS["sdpa"] is not attending.attend
+    assert isinstance(of_steps().keywords["compute"], attending.ByKernel)
     assert len(exchanged(backend._model)) == 2 * 7 + 1
+
+
+@pytest.mark.parametrize("how", [{"graphs": True, "kernels": True}, {"graphs": True}, {}])
+def test_pictures_are_looked_at_through_all_windows_at_once_as_before(load, how):
+    backend, _ = load(partial(save_qwen, window_px=56))
+    picture = Picture(Size(84, 84), bytes(range(252)) * 84)
+    prompt = backend._prompter.prepare([Message("user", "What is this?", (picture,))]).to(dtype=torch.float16)
+
+    @torch.inference_mode()
+    def calls():
+        with Attended() as seen:
+            backend._model(**prompt)
+        return seen.calls
+
+    before = calls()
+    exchange(backend._model, Placement({}, **how), ["cpu"], lambda *_: None)
+    assert calls() == before
+    attending.ALL_ATTENTION_FUNCTIONS.register("sdpa", attending.attend)
+    assert calls() > before
 
 
 @pytest.mark.parametrize("how", [{"kernels": True}, {"graphs": True}], ids=["not recorded", "not asked for"])
@@ -84,7 +124,7 @@ def test_other_steps_have_none(load, how):
     stages = []
     assert exchange(backend._model, Placement({}, **how), ["cpu"], lambda *told: stages.append(told)) is None
     assert not stages
-    assert attending.ALL_ATTENTION_FUNCTIONS["sdpa"] is attending.attend
+    assert of_steps() is attending.attend
     assert not exchanged(backend._model)
 
 

@@ -48,14 +48,8 @@ TOWERS = {  # the class, its config, what a patch is made of
     ),
     "glm4v": (Glm4vVisionModel, Glm4vConfig(vision_config={**SMALL, "image_size": 56}), 3 * 2 * 14**2),
 }
+pytestmark = pytest.mark.usefixtures("attention_as_before")
 GRIDS = torch.tensor([[1, 10, 6], [1, 4, 6], [2, 4, 6], [1, 10, 6]])  # pictures, and a film of two frames
-
-
-@pytest.fixture(autouse=True)
-def attention_as_before():
-    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    yield
-    ALL_ATTENTION_FUNCTIONS.register("sdpa", before)
 
 
 @pytest.fixture
