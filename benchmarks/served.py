@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from tempfile import TemporaryFile
+from typing import IO
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -23,6 +25,7 @@ from demo.engine.devices import detect
 from demo.engine.manager import plan_all
 
 START_S = 600.0
+SAID = 2000  # letters of what a server that did not start said last
 SERVE = "from transformers.cli.transformers import main; main()"
 
 
@@ -33,23 +36,24 @@ def serving(config: EngineConfig, spec: ModelSpec, *, slots: int) -> Iterator[En
     device = next(iter(placement.device_map.values()))
     port = _free_port()
     arguments = ["serve", spec.source, "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, *arguments, "--device", device, "--dtype", placement.dtype],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait(process, f"http://127.0.0.1:{port}/health")
-        model = ModelChoice(f"{spec.source}?family={spec.family}")
-        silent = EngineConfig()
-        yield replace(silent, models=(model,), endpoints=(f"http://127.0.0.1:{port}/v1",), slots=slots)
-    finally:
-        process.kill()
-        process.wait()
+    with TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, *arguments, "--device", device, "--dtype", placement.dtype],
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        try:
+            _wait(process, f"http://127.0.0.1:{port}/health", said)
+            model = ModelChoice(f"{spec.source}?family={spec.family}")
+            silent = EngineConfig()
+            yield replace(silent, models=(model,), endpoints=(f"http://127.0.0.1:{port}/v1",), slots=slots)
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _wait(process: subprocess.Popen, url: str) -> None:
+def _wait(process: subprocess.Popen, url: str, said: IO[bytes]) -> None:
     opener = build_opener(ProxyHandler({}))
     end_s = time.monotonic() + START_S
     while time.monotonic() < end_s and process.poll() is None:
@@ -57,7 +61,9 @@ def _wait(process: subprocess.Popen, url: str) -> None:
             opener.open(url, timeout=5).close()
             return
         time.sleep(0.2)
-    raise SystemExit(f"transformers serve did not start (exit code {process.poll()}).")
+    said.seek(0)
+    last = said.read().decode(errors="replace")[-SAID:]
+    raise SystemExit(f"transformers serve did not start (exit code {process.poll()}):\n{last}")
 
 
 def _free_port() -> int:

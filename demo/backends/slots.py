@@ -11,12 +11,13 @@ Shapes: S slots, B of them in use, K key-value heads, C columns (one a token), T
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
@@ -173,12 +174,18 @@ def can_be_slots(config: Any) -> bool:
 
 
 def _zeros(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Zeros of another's kind. In main memory they are pages that the system gives once they are written, as numpy's
-    are; torch writes them all at once, for conversations that nobody has yet."""
-    if like.device.type != "cpu":
+    """Zeros of another's kind. In main memory they are pages that the system gives once they are written, for memory is
+    planned for conversations that nobody has yet. torch writes all at once, and numpy asks for pages of 2 MiB: the
+    first tokens of a conversation would write one for each head of each layer."""
+    count = math.prod(shape)
+    if like.device.type != "cpu" or not count:
         return like.new_zeros(shape)
-    pages = np.zeros(math.prod(shape) * like.element_size(), np.uint8)
-    return torch.from_numpy(pages).view(like.dtype).view(shape)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, count * like.element_size(), **private)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # of a system that has no large ones
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=like.dtype, count=count).view(shape)
 
 
 def _wider(block: torch.Tensor, num_columns: int) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import BartConfig, Gemma3TextConfig, LlamaConfig, LlavaConfig, Qwen3_5Config
@@ -9,6 +12,12 @@ from transformers import BartConfig, Gemma3TextConfig, LlamaConfig, LlavaConfig,
 from demo.backends.slots import FIRST_COLUMNS, SlotCache, can_be_slots
 
 HEADS, WIDTH = 2, 4
+MIB = 2**20
+STATM = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def states(*numbers: float, rows: int = 1) -> torch.Tensor:
@@ -88,6 +97,18 @@ def test_memory_grows_where_it_was_not_planned_and_keeps_what_it_held():
     assert seen[0, :3].tolist() == [1, 2, 3]
     assert cache.num_columns == 2 * FIRST_COLUMNS
     assert cache.at_step([0, 2 * FIRST_COLUMNS]) == 2 * FIRST_COLUMNS + 1
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="tells what a process holds on Linux")
+def test_a_conversation_takes_no_more_main_memory_than_it_has_tokens():
+    """A system may give 2 MiB at a time; each head's first token of each layer would fill as much."""
+    cache = SlotCache(4, 2**15)
+    held = resident_bytes()
+    for slot in range(4):
+        cache.at_prompt(slot, 0, 2)
+        write(cache, states(1.0, 2.0).repeat(1, 1, 1, 8))  # a head has 4 MiB in each slot
+    assert cache.layers[0].keys.numel() * 4 == 32 * MIB
+    assert resident_bytes() - held < 4 * MIB
 
 
 def test_where_memory_cannot_grow_what_is_held_stays_and_it_is_tried_again(monkeypatch):
