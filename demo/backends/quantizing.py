@@ -88,9 +88,9 @@ def _check_kind(kind: str) -> None:
 def _outermost(path: str, shrunk: Collection[str]) -> str:
     """The largest module around a linear in which nothing shrinks.
 
-    transformers makes two regular expressions of every path that it is given, for every weight that it loads, of which
-    Python keeps 512: a load of a CogAgent-18B, told of each linear of its towers, compiled them for a minute and more.
-    A path also stands for all that begin or end with it.
+    transformers makes one or two regular expressions of every path that it is given, anew for every weight that it
+    loads, and Python keeps 512: a load of a CogAgent-18B that was told of each linear of its towers compiled them for
+    a minute and more. A path stands for all that begin or end with it, too.
     """
     names = path.split(".")
     around = (".".join(names[:count]) for count in range(1, len(names)))
