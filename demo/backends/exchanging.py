@@ -2,8 +2,8 @@
 
 Owns the list and the order; how each is exchanged, and proved to give the same, is its own module's (`attending`,
 `fusing`, `turning`, `aligning`, `few_rows`). Kernels of our own are for steps that are recorded: launched one by one
-from Python they take longer than torch's, all but those for weights of 8 bits, which torchao unpacks for each product.
-Knows nothing of requests.
+from Python they take longer than torch's, all but those for weights of 8 bits, which torchao unpacks for each product,
+and one that takes the place of ten, which turns prompts and pictures. Knows nothing of requests.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ class Rolling:
             elif ahead is not None:
                 one.tokens.append(told)
         self._ahead = ahead or self._ahead
-        for one, error in gone:
+        for one, error in reversed(gone):  # the last slots first: nobody is moved who goes as well
             self._leave(one, error)
 
     def _go_ahead(self, running: Sequence[Running], tokens: torch.Tensor) -> Ahead | None:

@@ -13,11 +13,12 @@ from torch.overrides import TorchFunctionMode
 from demo.backends import attending, windows
 from demo.backends.exchanging import exchange
 from demo.backends.hf import HFBackend
-from demo.backends.turning import NAME, Turn
+from demo.backends.turning import NAME, OF_PICTURES, Turn, TurnOfPictures
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Message, Picture, Placement, Size
 from tests.backends.test_rolling import answered, asked
+from tests.backends.test_turning import put_back_turns
 from tests.tinymodels import save_cogvlm, save_llava, save_qwen
 
 pytest.importorskip("triton", reason="Triton is for Linux")
@@ -35,10 +36,7 @@ def load(tmp_path, monkeypatch, attention_as_before):
         placement = Placement({"": "cpu"}, dtype="float16", threads=1, slots=2, **how)
         backend.load(resolve(ModelChoice(str(save(tmp_path / "model")))), placement, lambda *_: None)
         loaded.append(backend)
-        for name in {type(module).__module__ for module in backend._model.modules()}:
-            home = importlib.import_module(name)
-            if hasattr(home, NAME):
-                monkeypatch.setattr(home, NAME, getattr(home, NAME))
+        put_back_turns(monkeypatch, backend._model)
         return backend, placement
 
     yield start
@@ -92,9 +90,11 @@ def test_recorded_steps_have_all_of_them(load):
     placement = Placement({}, graphs=True, kernels=True)
     kernels = exchange(backend._model, placement, ["cpu"], lambda stage, _: stages.append(stage))
     assert stages == ["compiling kernels"]
-    turn = getattr(importlib.import_module("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"), NAME)
-    assert isinstance(turn, Turn)
-    assert turn.kernels is kernels
+    home = importlib.import_module("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl")
+    for name, kind in ((NAME, Turn), (OF_PICTURES, TurnOfPictures)):
+        turn = getattr(home, name)
+        assert isinstance(turn, kind)
+        assert turn.kernels is kernels
     assert isinstance(of_steps().keywords["compute"], attending.ByKernel)
     assert len(exchanged(backend._model)) == 2 * 7 + 1
 

@@ -104,15 +104,17 @@ def test_norms(kernels, rows, width, seed, loud):
 
 
 @few
-@given(batch=st.integers(1, 4), heads=st.integers(1, 6), groups=st.integers(1, 3), power=st.integers(1, 6), seed=seeds)
-def test_turns_to_the_bit(kernels, batch, heads, groups, power, seed):
-    width = 2**power
-    q = noise(seed, batch, heads, 2 * width)[..., :width]  # parts of a wider tensor, as they come out of a product
-    k = noise(seed + 1, groups, batch, width).transpose(0, 1)
-    cos, sin = noise(seed + 2, 2, batch, width)
+@given(tokens=st.sampled_from((1, 3, 64, 65)), heads=st.integers(1, 20), groups=st.integers(1, 18),
+       half=st.integers(1, 40), is_rounded=st.booleans(), seed=seeds)  # fmt: skip
+def test_turns_to_the_bit(kernels, tokens, heads, groups, half, is_rounded, seed):
+    q = noise(seed, tokens, heads, 3 * half)[..., : 2 * half]  # parts of a wider tensor, as they come out of a product
+    k = noise(seed + 1, groups, tokens, 2 * half).transpose(0, 1)
+    cos, sin = noise(seed + 2, 2, tokens, 2 * half, dtype=DTYPE if is_rounded else torch.float32)
+    found = kernels.turned(q, k, cos, sin, is_rounded=is_rounded)
     both = torch.cat((q, k), dim=1)
-    halves = torch.cat((-both[..., width // 2 :], both[..., : width // 2]), dim=-1)
-    assert torch.equal(kernels.turned(q, k, cos, sin), both * cos[:, None] + halves * sin[:, None])
+    both = both if is_rounded else both.float()
+    halves = torch.cat((-both[..., half:], both[..., :half]), dim=-1)
+    assert torch.equal(found, (both * cos[:, None] + halves * sin[:, None]).to(DTYPE))
 
 
 @few

@@ -316,6 +316,20 @@ def test_captions_of_a_job_leave_nothing_and_push_no_conversation_out(backend):
     assert found == [alone(backend, one) for one in captions]
 
 
+def test_nobody_is_moved_for_those_who_end_at_the_same_time(backend, monkeypatch):
+    moved = []
+    cache = backend._rolling._cache
+    for name in ("copy", "swap"):
+        monkeypatch.setattr(cache, name, lambda *told: moved.append(told))
+    shades = range(0, 60 * SLOTS, 60)  # else what one has read is copied for the next
+    questions = [replace(asked("What is this?", shade, max_new_tokens=4), is_patient=True) for shade in shades]
+    with Gate(backend) as gate:
+        outcomes = together(backend, questions, gate)
+        assert (SLOTS, 1) in gate.sizes
+    assert all(isinstance(outcome, str) for outcome in outcomes)
+    assert not moved
+
+
 def test_the_same_words_about_another_picture_are_read_anew(backend):
     answered(backend, asked("What is this?", 90))
     before = backend._rolling.num_reused

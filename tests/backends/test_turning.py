@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections import Counter
 from dataclasses import replace
+from importlib import util
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from demo.backends.forwards import Forwards
 from demo.backends.hf import HFBackend
 from demo.backends.kernels.launching import at_hand
 from demo.backends.slots import SlotCache
-from demo.backends.turning import NAME, Turn, fuse_turns
+from demo.backends.turning import NAME, OF_PICTURES, Turn, TurnOfPictures, fuse_turns
 from demo.catalog import resolve
 from demo.config import ModelChoice
 from demo.types import Placement
@@ -26,10 +28,19 @@ from tests.tinymodels import save_llava, save_qwen
 
 PLAIN = ("qwen2_5_vl", "qwen3_vl", "llama", "mistral", "gemma3")
 OTHERS = ("glm4v", "cohere")  # every other number is a half there
+LOOKING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "paddleocr_vl")
 
 
-def function(family):
-    return getattr(importlib.import_module(f"transformers.models.{family}.modeling_{family}"), NAME)
+def function(family, name=NAME):
+    return getattr(importlib.import_module(f"transformers.models.{family}.modeling_{family}"), name)
+
+
+def put_back_turns(monkeypatch, model):
+    """After the test, for what is exchanged of a library's module is so for the process."""
+    for home in {sys.modules[type(module).__module__] for module in model.modules()}:
+        for name in (NAME, OF_PICTURES):
+            if hasattr(home, name):
+                monkeypatch.setattr(home, name, getattr(home, name))
 
 
 class Kernels(TorchDispatchMode):
@@ -65,25 +76,64 @@ def test_single_tokens_are_turned_to_the_bit_as_the_library_turns_them(family, d
             assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-def test_a_kernel_of_our_own_turns_them_to_the_bit(heads):
+@pytest.fixture
+def watched():
+    """The kernels, and what turns of them were called with."""
     pytest.importorskip("triton", reason="Triton is for Linux")
-    before, kernels = function("qwen2_5_vl"), at_hand([DEVICE])
-    calls = []
-    watched = replace(kernels, turned=lambda *told: calls.append(told) or kernels.turned(*told))
-    turn = Turn(before, watched)
-    q, k = (torch.randn(3, count, 1, 8).to(DEVICE, DTYPE).transpose(1, heads) for count in (4, 2))
-    cos, sin = torch.randn(2, 3, 1, 8).to(DEVICE, DTYPE)
-    for mine, theirs in zip(turn(q, k, cos, sin, heads), before(q, k, cos, sin, unsqueeze_dim=heads)):
+    kernels, calls = at_hand([DEVICE]), []
+
+    def turned(*told, **how):
+        calls.append((told, how))
+        return kernels.turned(*told, **how)
+
+    return replace(kernels, turned=turned), calls
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_kernel_of_our_own_turns_them_to_the_bit(watched, heads, tokens):
+    before, (kernels, calls) = function("qwen2_5_vl"), watched
+    turn = Turn(before, kernels)
+    q, k = (torch.randn(3, tokens, count, 8).to(DEVICE, DTYPE) for count in (4, 2))
+    q, k = (q, k) if heads == 2 else (q.transpose(1, 2), k.transpose(1, 2))
+    cos, sin = torch.randn(2, 3, tokens, 8).to(DEVICE, DTYPE)
+    for mine, theirs in zip(turn(q, k, cos, sin, heads), before(q, k, cos, sin, unsqueeze_dim=heads), strict=True):
         assert mine.shape == theirs.shape
         assert torch.equal(mine, theirs)
     assert len(calls) == 1
-    others = [(one.float() for one in (q, k, cos, sin)), (q, k, cos.float(), sin.float()), (q, k, cos[:1], sin[:1])]
-    others.append(one[..., :6] for one in (q, k, cos, sin))
-    for told in map(tuple, others):  # in 32 bits, of two dtypes, one position for all, a width that is no power of 2
-        for mine, theirs in zip(turn(*told, heads), before(*told, unsqueeze_dim=heads)):
-            assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("family", LOOKING)
+def test_pictures_are_turned_by_it_to_the_bit(watched, family):
+    before, (kernels, calls) = function(family, OF_PICTURES), watched
+    q, k, _ = torch.randn(7, 3, 4, 10).to(DEVICE, DTYPE).unbind(1)
+    cos, sin = torch.randn(2, 7, 10).to(DEVICE)
+    found = TurnOfPictures(before, kernels)(q, k, cos, sin)
+    for mine, theirs in zip(found, before(q, k, cos, sin), strict=True):
+        assert mine.dtype == theirs.dtype
+        assert torch.equal(mine, theirs)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", [DTYPE, torch.float32])
+@pytest.mark.parametrize("width", [8, 4], ids=["whole", "half a head"])
+def test_only_pictures_of_16_bits_and_whole_heads_are_turned_by_it(watched, dtype, width):
+    kernels, calls = watched
+    asked_before = []
+    q, k = torch.randn(2, 3, 2, 8).to(DEVICE, dtype)
+    cos, sin = torch.randn(2, 3, width).to(DEVICE)
+    TurnOfPictures(lambda *told: asked_before.append(told) or told[:2], kernels)(q, k, cos, sin)
+    assert (len(calls), len(asked_before)) == ((1, 0) if (dtype, width) == (DTYPE, 8) else (0, 1))
+    TurnOfPictures(lambda *told: asked_before.append(told) or told[:2])(q, k, cos, sin)
+    assert asked_before[-1] == (q, k, cos, sin)
+
+
+def test_tokens_that_share_cosines_are_left_to_the_function_before(watched):
+    before, (kernels, calls) = function("qwen2_5_vl"), watched
+    q, k, (cos, sin) = (torch.randn(shape).to(DEVICE, DTYPE) for shape in ((2, 4, 3, 8), (2, 1, 3, 8), (2, 1, 3, 8)))
+    found = Turn(before, kernels)(q, k, cos, sin)
+    assert all(map(torch.equal, found, before(q, k, cos, sin)))
+    assert not calls
 
 
 def test_five_kernels_do_it_from_the_second_layer_on():
@@ -114,16 +164,29 @@ def test_whatever_is_not_one_token_is_left_to_the_function_before(tokens, width,
     assert asked_before == [(q, k, cos, sin, 1)]
 
 
-@pytest.mark.parametrize(("families", "count"), [(PLAIN, len(PLAIN)), (OTHERS, 0)], ids=["plain", "others"])
-def test_functions_are_known_by_what_they_do(families, count, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "kind", "families", "are_plain"),
+    [
+        (NAME, Turn, PLAIN, True),
+        (NAME, Turn, OTHERS, False),
+        (OF_PICTURES, TurnOfPictures, LOOKING, True),
+        (OF_PICTURES, TurnOfPictures, ("inkling2", "minimax_m3_vl"), False),
+    ],
+)
+def test_functions_are_known_by_what_they_do(name, kind, families, are_plain, monkeypatch):
     model = torch.nn.Sequential()
     for family in families:
         home = f"transformers.models.{family}.modeling_{family}"
-        monkeypatch.setattr(f"{home}.{NAME}", function(family))  # so that it is put back
+        if util.find_spec(home) is None:  # it is of a newer version
+            continue
+        for one in (NAME, OF_PICTURES):
+            monkeypatch.setattr(f"{home}.{one}", getattr(importlib.import_module(home), one, None), raising=False)
         model.append(type("Attention", (torch.nn.Module,), {"__module__": home})())
-    assert fuse_turns(model) == count
+    assert len(model)
+    fuse_turns(model)
     assert fuse_turns(model) == 0
-    assert [isinstance(function(family), Turn) for family in families] == [bool(count)] * len(families)
+    homes = [type(module).__module__ for module in model]
+    assert [isinstance(getattr(sys.modules[home], name), kind) for home in homes] == [are_plain] * len(homes)
 
 
 def test_another_model_of_the_process_turns_by_the_kernels_that_it_has(monkeypatch):
@@ -145,10 +208,7 @@ def test_a_model_of_two_answers_takes_the_very_same_step(save, tmp_path, monkeyp
     backend.load(
         resolve(ModelChoice(str(save(tmp_path / "model")))), Placement({"": "cpu"}, threads=1), lambda *_: None
     )
-    for name in {type(module).__module__ for module in backend._model.modules()}:
-        home = importlib.import_module(name)
-        if hasattr(home, NAME):
-            monkeypatch.setattr(home, NAME, getattr(home, NAME))
+    put_back_turns(monkeypatch, backend._model)
 
     def step():
         cache = SlotCache(2, 256)
@@ -163,7 +223,7 @@ def test_a_model_of_two_answers_takes_the_very_same_step(save, tmp_path, monkeyp
             return forwards.step(torch.tensor([5, 6]), positions, [length for _, length in reads]), kernels.counts
 
     wanted, all_kernels = step()
-    assert fuse_turns(backend._model) == 1
+    assert fuse_turns(backend._model)
     found, fewer = step()
     backend.close()
     assert torch.equal(found, wanted)
