@@ -122,7 +122,7 @@ def measure(items: Sequence[Item], options: argparse.Namespace) -> list[Row]:
     model = ModelChoice(options.model, "captioning")
     placement = "cpu" if options.device == "cpu" else options.placement
     one = EngineConfig(models=(model,), placement=placement, slots=1)
-    many = EngineConfig(models=(model,), placement=placement, slots=options.slots)
+    many = EngineConfig(models=(model,), placement=placement, slots=options.slots, is_batch=True)
     wishes = Wishes(options.style, sampling=Sampling(max_new_tokens=options.tokens))
     kind = Uneven if options.uneven else Captioner
     alone, together = [], []

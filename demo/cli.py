@@ -109,7 +109,7 @@ def parse_args(argv: Sequence[str], environ: Mapping[str, str]) -> Command:
         if flag.key in given and flag.key not in own:
             raise ConfigError(f"{flag.name} does not go with {name}", remedy=_ASK_HELP)
     values = {flag.key: _value(flag, name, given, environ) for flag in FLAGS[name]}
-    return Command(_engine(values), _task(name, values, given))
+    return Command(_engine(values, is_batch=name == "caption"), _task(name, values, given))
 
 
 def _value(flag: Flag, command: str, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
@@ -146,10 +146,11 @@ def _parsed(flag: Flag, text: str) -> Any:
     return flag.parse(text)
 
 
-def _engine(values: Mapping[str, Any]) -> EngineConfig:
+def _engine(values: Mapping[str, Any], *, is_batch: bool) -> EngineConfig:
     models = _models(values.get("model", ()), default=REMOTE_MODEL if values.get("endpoint") else BUNDLED_MODEL)
-    names = (field.name for field in fields(EngineConfig) if field.name not in ("models", "endpoints"))
-    return EngineConfig(models=models, endpoints=tuple(values.get("endpoint", ())), **_given(values, *names))
+    names = (field.name for field in fields(EngineConfig) if field.name not in ("models", "endpoints", "is_batch"))
+    endpoints = tuple(values.get("endpoint", ()))
+    return EngineConfig(models=models, endpoints=endpoints, is_batch=is_batch, **_given(values, *names))
 
 
 def _models(choices: Sequence[ModelChoice], *, default: str) -> tuple[ModelChoice, ...]:

@@ -42,6 +42,7 @@ class EngineConfig:
     offload: bool = False
     context: int | None = None  # tokens that are planned for; None: what the model can take, at most 8192
     slots: int | None = None  # answers at a time in each replica; None: as many as there is room for
+    is_batch: bool = False  # nobody waits for a single answer; more at a time are worth their memory
     swap: bool = False  # models that do not fit the cards together take turns on them
     compile: Compile = "auto"  # graphs: steps recorded as CUDA graphs; auto: where there is room for them
     revision: str | None = None

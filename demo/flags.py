@@ -172,7 +172,7 @@ ENGINE_FLAGS = (
         "--slots",
         "N",
         "answers that each replica makes at a time, out of one batch (default: as many as there is room for beside the "
-        "weights, at most 16, on a CPU 8)",
+        "weights, at most 16, for caption 32, on a CPU 8)",
         parse=_number("--slots", 1, 64),
     ),
     Flag(

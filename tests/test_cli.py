@@ -160,6 +160,11 @@ POSITIONALS = {"serve": [], "chat": ["chat"], "ground": ["ground", "i", "p"], "c
 NEEDS = {"--json": ["--plan"], "--assume": ["--plan"], "--trust-remote-code": ["--revision", "abc"]}
 
 
+@pytest.mark.parametrize("command", POSITIONALS)
+def test_only_who_has_captions_written_waits_for_no_single_answer(command):
+    assert parse_args(POSITIONALS[command], {}).engine.is_batch is (command == "caption")
+
+
 @pytest.mark.parametrize(
     ("command", "flag"),
     [(command, flag) for command, flags in FLAGS.items() for flag in flags],

@@ -122,7 +122,7 @@ def _widened(models: Sequence[ModelFootprint], plans: Sequence[Plan], site: Site
     def attempt(models: Sequence[ModelFootprint], slots: int) -> Sequence[Plan] | None:
         return _attempt(models, site, replace(flags, slots=slots))
 
-    return tuple(widened(models, plans, attempt, on_cpu=not site.cards))
+    return tuple(widened(models, plans, attempt, most=flags.most_slots, on_cpu=not site.cards))
 
 
 def _attempt(

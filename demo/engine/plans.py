@@ -16,6 +16,12 @@ from demo.types import Placement
 GRAPHS: Mapping[str, bool | None] = {"auto": None, "graphs": True, "off": False}  # --compile
 
 
+MOST_SLOTS = 16
+MOST_SLOTS_OF_A_BATCH = (
+    32  # a step of twice as many takes longer, but not twice as long, and nobody waits for one answer
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What the user asked for; ``devices`` are card numbers, ``max_memory`` their budgets."""
@@ -27,6 +33,7 @@ class Flags:
     quantization: str = "none"
     offload: bool = False
     slots: int | None = 1  # answers at a time in one replica; None: as many as there is room for beside the weights
+    most_slots: int = MOST_SLOTS  # of them where ``slots`` is None
     context: int | None = None  # tokens planned for; None: the model's, or 8192 where that is less
     swap: bool = False
     attn: str = "sdpa"
@@ -44,6 +51,7 @@ class Flags:
             quantization=config.quantize,
             offload=config.offload,
             slots=config.slots,
+            most_slots=MOST_SLOTS_OF_A_BATCH if config.is_batch else MOST_SLOTS,
             context=config.context,
             swap=config.swap,
             graphs=GRAPHS[config.compile],

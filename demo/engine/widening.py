@@ -12,7 +12,7 @@ from dataclasses import replace
 from demo.engine.footprint import ModelFootprint
 from demo.engine.plans import Plan
 
-WIDTHS = (16, 8, 4, 2)
+WIDTHS = (32, 16, 8, 4, 2)
 # A CPU gains little beyond the first, and of a model that takes it a minute to read a picture, nothing.
 CPU_MOST = 8
 CPU_LARGE = 2_000_000_000  # parameters
@@ -20,10 +20,12 @@ CPU_LARGE = 2_000_000_000  # parameters
 Try = Callable[[Sequence[ModelFootprint], int], "Sequence[Plan] | None"]  # plans with so many answers at a time
 
 
-def widened(models: Sequence[ModelFootprint], plans: Sequence[Plan], attempt: Try, *, on_cpu: bool) -> Sequence[Plan]:
-    """The same plans with the most answers at a time that they have room for."""
+def widened(
+    models: Sequence[ModelFootprint], plans: Sequence[Plan], attempt: Try, *, most: int, on_cpu: bool
+) -> Sequence[Plan]:
+    """The same plans with the most answers at a time that they have room for, up to ``most``."""
     capped = [replace(model, most_slots=min(model.most_slots, _worth(model, on_cpu))) for model in models]
-    most = max((model.most_slots for model in capped), default=1)
+    most = min(most, max((model.most_slots for model in capped), default=1))
     for width in (width for width in WIDTHS if width <= most):
         found = attempt(capped, width)
         if found is not None and is_same(found, plans):

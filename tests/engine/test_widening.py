@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from planner_kit import GIB, card, cpu, machines, model, models, untimed
 
 from demo.catalog import resolve
-from demo.config import ModelChoice
+from demo.config import EngineConfig, ModelChoice
 from demo.engine.footprint import measure
 from demo.engine.planner import Flags, assess, assess_together
 
@@ -25,6 +25,12 @@ def test_what_the_weights_leave_is_for_more_answers_at_a_time(free_gib, slots):
     assert (found.fits, found.slots) == (True, slots)
     assert found.kv_cache_bytes == slots * GIB
     assert found.to_json()["slots"] == slots
+
+
+@pytest.mark.parametrize(("free_gib", "slots"), [(80, 32), (30, 16), (16, 8)])
+def test_where_nobody_waits_for_a_single_answer_there_may_be_more(free_gib, slots):
+    flags = Flags.of(EngineConfig(is_batch=True))
+    assert assess(model(4, **CHATTY), [card(0, free_gib * GIB)], flags).slots == slots
 
 
 def test_a_number_that_is_named_is_planned_for_or_refused():
