@@ -116,7 +116,7 @@ class HFBackend:
     def stream(self, request: GenerateRequest, cancelled: Callable[[], bool]) -> Iterator[str | Finish]:
         if self._garage.is_parked:
             raise RuntimeError("the model is parked: its weights are not on the card")
-        outlet = self._outlet(cancelled)
+        outlet = self._outlet(cancelled, is_patient=request.is_patient)
         inputs = self._prepared(request)
         num_prompt = inputs["input_ids"].shape[1]
         room = self._prompter.room(num_prompt, request.sampling.max_new_tokens)
@@ -159,8 +159,8 @@ class HFBackend:
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _outlet(self, cancelled: Callable[[], bool]) -> Outlet:
-        return Outlet(TextDecoder(self._tokenizer, self._hidden), cancelled)
+    def _outlet(self, cancelled: Callable[[], bool], *, is_patient: bool = False) -> Outlet:
+        return Outlet(TextDecoder(self._tokenizer, self._hidden), cancelled, is_patient=is_patient)
 
     # --- an answer of its own, where the model cannot answer several at a time
 

@@ -241,7 +241,8 @@ class Rolling:
     def _step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Read a token (B,) of everyone; the scores (B, V) of those after them."""
         if self._positions is None:
-            self._positions = torch.cat([one.position for one in self._running], dim=-2)
+            first = torch.cat([one.first_position for one in self._running], dim=-2)
+            self._positions = first + torch.tensor([[one.num_read] for one in self._running], device=first.device)
         scores = self._forwards.step(tokens, self._positions, self._lengths())
         self._positions = self._positions + 1
         return scores

@@ -52,9 +52,9 @@ class Running:
     next_token: int = -1
 
     @property
-    def position(self) -> torch.Tensor:
-        """(…, 1, 1), of the next token."""
-        return self.first_position + (len(self.tokens) - self.row.num_tokens)
+    def num_read(self) -> int:
+        """How many of the answer's own tokens its slot holds."""
+        return len(self.tokens) - self.row.num_tokens
 
     @property
     def is_at_last(self) -> bool:

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -100,12 +101,15 @@ class Outlet:
     """One answer between the thread that generates it and the one who iterates over its text.
 
     The generating side adds tokens and asks `should_stop` between two of them; the reading side may leave at any time.
+    Tokens become text on the reading side, for who generates has others to serve.
     """
 
-    def __init__(self, decoder: TextDecoder, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, decoder: TextDecoder, cancelled: Callable[[], bool], *, is_patient: bool = False) -> None:
+        """``is_patient``: what has come meanwhile is one piece; else each token is a piece of its own."""
         self._decoder = decoder
+        self._is_patient = is_patient
         self._cancelled = cancelled
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._tokens: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._started_s = time.perf_counter()
         self._has_ended = threading.Event()
         self._error: BaseException | None = None
@@ -122,8 +126,7 @@ class Outlet:
             self.first_token_s = self.elapsed_s
         self.num_tokens += 1
         self.last_token = token
-        if piece := self._decoder.add(token):
-            self._pieces.put(piece)
+        self._tokens.put(token)
 
     @property
     def should_stop(self) -> bool:
@@ -135,16 +138,28 @@ class Outlet:
         """No more will come, for whatever reason."""
         self._error = error
         self._has_ended.set()
-        self._pieces.put(None)
+        self._tokens.put(None)
 
     # --- the reading side
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of text as they come; then raises what ended the answer, if it was an error."""
-        while (piece := self._pieces.get()) is not None:
-            yield piece
+        has_ended = False
+        while not has_ended:
+            tokens = self._next_tokens()
+            has_ended = tokens[-1] is None
+            if piece := "".join(self._decoder.add(token) for token in tokens if token is not None):
+                yield piece
         if self._error is not None:
             raise self._error
+
+    def _next_tokens(self) -> list[int | None]:
+        """One, or all that have come; None is the last."""
+        tokens = [self._tokens.get()]
+        with suppress(queue.Empty):
+            while self._is_patient and tokens[-1] is not None:
+                tokens.append(self._tokens.get_nowait())
+        return tokens
 
     def rest(self) -> str:
         """Text held back until now; to be asked for when the answer has ended."""

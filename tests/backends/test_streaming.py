@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from demo.backends.streaming import (
     REPLACEMENT,
+    Outlet,
     TextDecoder,
     end_tokens,
     hidden_tokens,
@@ -85,6 +86,17 @@ def test_spaces_before_words_are_kept_as_the_whole_text_has_them(words, text):
     core = [piece for word in words for piece in (("▁", word[1:]) if word == "▁wor" else (word,))]
     ids = [llama.convert_tokens_to_ids(piece) for piece in core]
     assert "".join(pieces(ids, llama)) == llama.decode(ids) == text
+
+
+@pytest.mark.parametrize(("is_patient", "count"), [(False, 5), (True, 1)])
+def test_those_for_whom_nobody_waits_get_all_that_has_come_as_one_piece(is_patient, count):
+    outlet = Outlet(TextDecoder(WORDS, hidden_tokens(WORDS)), lambda: False, is_patient=is_patient)
+    for token in WORDS.encode("a cat", add_special_tokens=False):
+        outlet.add(token)
+    outlet.finish()
+    found = list(outlet)
+    assert "".join(found) == "a cat"
+    assert len(found) == count
 
 
 def test_special_tokens_are_hidden_but_the_syntax_of_boxes_is_kept():
