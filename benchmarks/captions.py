@@ -3,11 +3,11 @@ places.
 
 Owns the folder, which is made of the example pictures, each a little different, so that nothing is remembered of one
 for another. Both ways ask a fresh engine of their own in the words of the caption command, and take turns; one picture
-each is a warm-up. The first of them is one slot and one picture at a time, for which some of the pictures do: its pace
-is the same for any number. A table stands first, one line of JSON last. Times are seconds.
+each is a warm-up. The first of them is one slot and one picture at a time. A table stands first, one line of JSON last.
+Times are seconds.
 
     python -m benchmarks.captions [--model bundled] [--pictures 32] [--style short] [--tokens 512] [--uneven]
-                                  [--alone N] [--slots N] [--placement auto] [--device cpu] [--rounds 3] [--json FILE]
+                                  [--slots N] [--placement auto] [--device cpu] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Row:
             statistics.median(pace.per_s for pace in paces),
             tuple(round(pace.per_s, 3) for pace in paces),
             sum(not caption for caption in last),
-            sum(a != b for a, b in zip(last, right)),
+            sum(a != b for a, b in zip(last, right, strict=True)),
         )
 
 
@@ -127,7 +127,7 @@ def measure(items: Sequence[Item], options: argparse.Namespace) -> list[Row]:
     kind = Uneven if options.uneven else Captioner
     alone, together = [], []
     for _ in range(options.rounds):
-        alone.append(through(items[: options.alone], one, wishes, 1, kind))
+        alone.append(through(items, one, wishes, 1, kind))
         together.append(through(items, many, wishes, None, kind))
     right = alone[0].captions
     return [Row.of("one after the other", alone, right), Row.of("the folder's worker", together, right)]
@@ -149,7 +149,6 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled", help="as launch.py takes it")
     parser.add_argument("--pictures", type=int, default=32, help="in the folder")
-    parser.add_argument("--alone", type=int, help="so many of them one after the other; default: all")
     parser.add_argument("--style", default="short", help="of the captions")
     parser.add_argument("--tokens", type=int, default=512, help="the most of a caption; random weights find no end")
     parser.add_argument("--uneven", action="store_true", help="captions end at 0.5 to 1.5 times --tokens")
@@ -173,7 +172,7 @@ def main() -> None:
     print(f"\nthe worker / one after the other: {ratio:.2f}")
     asked = {
         name: getattr(options, name)
-        for name in ("model", "alone", "style", "tokens", "uneven", "placement", "device", "slots", "rounds")
+        for name in ("model", "style", "tokens", "uneven", "placement", "device", "slots", "rounds")
     }
     result = {"benchmark": "captions", **asked, **facts, "rows": [asdict(row) for row in rows], "ratio": ratio}
     save(options.json, result)

@@ -22,11 +22,15 @@ WORDS_PER_SCORE = 10
 ACT_BUFFERS: Mapping[str, int] = {"quick_gelu": 3, "silu": 3, "swish": 3}  # silu stands in gated MLPs only
 
 
-def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa") -> int:
+def vision_bytes(shape: Shape, dtype: str, attn: str = "sdpa", *, kernels: bool = False) -> int:
     """The tower's peak over all pictures of a conversation, which go through it together."""
     if not shape.patches:
         return 0
-    moments = (_tower_attention(shape, dtype, attn), _tower_mlp(shape, dtype), _projector(shape, dtype))
+    moments = (
+        _tower_attention(shape, dtype, attn, kernels=kernels),
+        _tower_mlp(shape, dtype),
+        _projector(shape, dtype),
+    )
     small = max(moments) + _seen(shape, dtype)  # the larger picture is read first
     return _pixels(shape, dtype) + max(small, _large_tower(shape.large, dtype, attn) if shape.large else 0)
 
@@ -69,16 +73,17 @@ def _pixels(shape: Shape, dtype: str) -> int:
     return (shape.all_patches * shape.patch_values + large) * ITEM_BYTES[dtype]
 
 
-def _tower_attention(shape: Shape, dtype: str, attn: str) -> int:
+def _tower_attention(shape: Shape, dtype: str, attn: str, *, kernels: bool) -> int:
     """Stream and its norm; queries, keys and values; the result, and its copy with the heads side by side (7 W).
 
     Towers for pictures of any size turn queries and keys in float32, beside stream, norm and what is to be turned
     (5 W): both cast, one of them turned, and of the other two products and the half-turned that one was made of (6 W).
-    The factors are as wide as a head, and there are two of them.
+    The factors are as wide as a head, and there are two of them. A kernel of our own, which there is for 16 bits,
+    writes both turned beside those five (7 W).
     """
     width, item = shape.all_patches * shape.vision_hidden, ITEM_BYTES[dtype]
     moments = [7 * width * item]
-    if shape.is_any_size:
+    if shape.is_any_size and not (kernels and item < FLOAT):
         moments.append(5 * width * item + 6 * width * FLOAT + 2 * width // max(1, shape.vision_heads) * FLOAT)
     if attn == "eager":  # pictures of any size attend one after the other, the others in one batch
         pictures = 1 if shape.is_any_size else shape.pictures

@@ -89,9 +89,9 @@ class ModelFootprint:
         """How many of the answers that are wanted at a time it can make; one where that is yet to be decided."""
         return 1 if self.shape.answers_alone else min(wanted or 1, self.most_slots)
 
-    def vision_activation_bytes(self, dtype: str, attn: str = "sdpa") -> int:
+    def vision_activation_bytes(self, dtype: str, attn: str = "sdpa", *, kernels: bool = False) -> int:
         """What the device of the vision tower needs while pictures are read, for one conversation."""
-        return activations.vision_bytes(self.shape, dtype, attn)
+        return activations.vision_bytes(self.shape, dtype, attn, kernels=kernels)
 
     def prefill_activation_bytes(
         self, dtype: str, attn: str = "sdpa", quantization: str = "none", *, beside_tower: bool = True

@@ -139,7 +139,7 @@ def pipeline_of(model: ModelFootprint, dtype: str, flags: Flags) -> Pipeline:
         parts=tuple(parts),
         whole=whole,
         kv_cache=kv_cache,
-        vision=model.vision_activation_bytes(dtype, flags.attn),
+        vision=_tower(model, dtype, flags),
         prefill=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization),
         prefill_after=model.prefill_activation_bytes(dtype, flags.attn, flags.quantization, beside_tower=False),
         logits=model.logits_bytes(slots),
@@ -155,7 +155,7 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
     activations = model.activation_bytes(dtype, flags.attn, flags.quantization, slots=slots)
     if kind == "cuda":
         prefill = model.prefill_activation_bytes(dtype, flags.attn, flags.quantization)
-        tower = model.vision_activation_bytes(dtype, flags.attn)
+        tower = _tower(model, dtype, flags)
         growing = model.kv_cache_bytes(dtype, slots=1)
         activations = _held(growing, prefill, tower) + model.logits_bytes(slots)
         activations += _graphs(model, flags, model.shape.layers)
@@ -165,6 +165,11 @@ def whole_load(model: ModelFootprint, dtype: str, flags: Flags, kind: str) -> Lo
         activations=activations,
         reserve=RESERVE_BYTES[kind],
     )
+
+
+def _tower(model: ModelFootprint, dtype: str, flags: Flags) -> int:
+    """What a card takes to look at pictures, where there are kernels of our own wherever steps are recorded."""
+    return model.vision_activation_bytes(dtype, flags.attn, kernels=flags.kernels and has_recordings(model, flags))
 
 
 def has_recordings(model: ModelFootprint, flags: Flags) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 
@@ -19,11 +20,14 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from demo.backends.kernels.launching import at_hand
+from demo.backends.turning import fuse_turns
 from demo.engine.activations import ITEM_BYTES
 from demo.engine.footprint import ModelFootprint
 from demo.engine.shape import Limits, Shape, shape_of
 from demo.models.caches import cache_name
 from demo.models.cogvlm import CogVLMModel, classes_of
+from tests.backends.test_turning import put_back_turns
 from tests.live import Live
 
 CONTEXT = 512
@@ -137,6 +141,36 @@ def test_the_peaks_are_those_of_the_tensors_that_are_alive(family, dtype, attn):
     with Live(model, inputs) as live:
         model.generate(**inputs, max_new_tokens=1, do_sample=False)
     assert added / live.peak_bytes >= UNDER
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there the kernel is for cards, and is not interpreted")
+@torch.no_grad()
+def test_a_kernel_of_our_own_turns_pictures_in_less_memory(monkeypatch):
+    pytest.importorskip("triton", reason="Triton is for Linux")
+    torch.manual_seed(0)
+    config, *_ = plain = qwen()
+    model, inputs = build(plain, torch.float16, "sdpa")
+    put_back_turns(monkeypatch, model)
+    footprint = ModelFootprint("m", 0, "float16", shape=shape(config))
+    pictures = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+    found = at_hand(["cpu"])
+
+    def turned(*told, **how):
+        both = found.turned(*told, **how)
+        gc.collect()  # Triton's interpreter leaves what it was given behind, in circles
+        return both
+
+    peaks = []
+    for kernels in (None, replace(found, turned=turned)):
+        fuse_turns(model, kernels)
+        with Live(model, pictures) as live:
+            model.get_image_features(**pictures)
+        planned = footprint.vision_activation_bytes("float16", kernels=kernels is not None)
+        assert UNDER <= planned / live.peak_bytes <= OVER
+        peaks.append(live.peak_bytes)
+    assert peaks[1] < peaks[0]
+    wide = footprint.vision_activation_bytes("float32")
+    assert footprint.vision_activation_bytes("float32", kernels=True) == wide
 
 
 @pytest.mark.parametrize("make", [llava, qwen])

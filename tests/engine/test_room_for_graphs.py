@@ -1,17 +1,21 @@
 """Recorded steps are planned for where there is room for them, and nothing is given up for them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planner_kit import GIB, UNIT, card, cpu, machines, model, models, parted, untimed
 
-from demo.config import EngineConfig
-from demo.engine.pipeline import GRAPH_LAYER_BYTES
+from demo.catalog import resolve
+from demo.config import EngineConfig, ModelChoice
+from demo.engine.footprint import ModelFootprint, measure
+from demo.engine.pipeline import GRAPH_LAYER_BYTES, pipeline_of
 from demo.engine.planner import Flags, assess
 from demo.steps import all_shapes
 
+SHAPES = Path(__file__).resolve().parents[2] / "benchmarks" / "shapes"
 SHAPE = {"layers": 32, "kv_width": 1024, "context": 2048}
 WITH, WITHOUT, ASKED = Flags(graphs=None), Flags(graphs=False), Flags(graphs=True)
 
@@ -109,3 +113,15 @@ def test_nothing_is_compiled_where_that_is_asked(asked, kernels, graphs):
     assert (flags.kernels, flags.graphs) == (kernels, graphs)
     plan = assess(model(4, **SHAPE), [card(0, 80 * GIB)], flags)
     assert plan.kernels is plan.placement_of(0, threads=1).kernels is kernels
+
+
+@pytest.mark.parametrize(
+    "how", [{"graphs": True}, {"graphs": False, "kernels": True}, {"graphs": True, "kernels": True}]
+)
+def test_pictures_take_less_where_a_kernel_for_recorded_steps_turns_them(how):
+    footprint = measure(resolve(ModelChoice(str(SHAPES / "qwen2.5-vl-7b"))))
+    assert isinstance(footprint, ModelFootprint)
+    by_kernel = how == {"graphs": True, "kernels": True}
+    tower = pipeline_of(footprint, "bfloat16", Flags(**how)).vision
+    assert (tower < footprint.vision_activation_bytes("bfloat16")) is by_kernel
+    assert tower == footprint.vision_activation_bytes("bfloat16", kernels=by_kernel)
