@@ -45,11 +45,23 @@ class Waiting:
             return self._is_at_work
 
     def take(self, most: int, joins: Callable[[Row, Sequence[Row]], bool]) -> list[Row]:
-        """Those who are next: one, or several of which each ``joins`` the ones before it."""
+        """Those who are next: one, or several of which each ``joins`` the ones before it.
+
+        Of the patient, those go with the first one that are about as long: what is read at once is filled up to the
+        longest, and a card reads that as well.
+        """
         with self._lock:
+            order = list(self._rows)
+            if order and order[0].is_patient:
+                length = order[0].num_tokens
+                order.sort(key=lambda row: abs(row.num_tokens - length))
             group: list[Row] = []
-            while self._rows and len(group) < most and (not group or joins(self._rows[0], group)):
-                group.append(self._rows.popleft())
+            for row in order[:most]:
+                if group and not joins(row, group):
+                    break
+                group.append(row)
+            for row in group:
+                self._rows.remove(row)
             return group
 
     def put_back(self, rows: Sequence[Row]) -> None:
