@@ -14,12 +14,8 @@ from demo.config import EngineConfig
 from demo.types import Placement
 
 GRAPHS: Mapping[str, bool | None] = {"auto": None, "graphs": True, "off": False}  # --compile
-
-
 MOST_SLOTS = 16
-MOST_SLOTS_OF_A_BATCH = (
-    32  # a step of twice as many takes longer, but not twice as long, and nobody waits for one answer
-)
+MOST_SLOTS_OF_A_BATCH = 32  # twice as many take longer, but not twice as long, and nobody waits for a single one
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,11 +128,16 @@ def test_only_pictures_of_16_bits_and_whole_heads_are_turned_by_it(watched, dtyp
     assert asked_before[-1] == (q, k, cos, sin)
 
 
-def test_tokens_that_share_cosines_are_left_to_the_function_before(watched):
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_tokens_of_other_dtypes_or_with_cosines_in_common_are_not_turned_by_it(watched, heads, tokens):
     before, (kernels, calls) = function("qwen2_5_vl"), watched
-    q, k, (cos, sin) = (torch.randn(shape).to(DEVICE, DTYPE) for shape in ((2, 4, 3, 8), (2, 1, 3, 8), (2, 1, 3, 8)))
-    found = Turn(before, kernels)(q, k, cos, sin)
-    assert all(map(torch.equal, found, before(q, k, cos, sin)))
+    q, k = (torch.randn(2, tokens, count, 8).to(DEVICE, DTYPE).transpose(heads, 2) for count in (4, 1))
+    cos, sin = torch.randn(2, 2, tokens, 8).to(DEVICE, DTYPE)
+    in_32_bits = tuple(one.float() for one in (q, k, cos, sin))
+    for told in (in_32_bits, (q, k, cos.float(), sin.float()), (q, k, cos[:1], sin[:1])):
+        for mine, theirs in zip(Turn(before, kernels)(*told, heads), before(*told, unsqueeze_dim=heads), strict=True):
+            assert torch.equal(mine, theirs)
     assert not calls
 
 
