@@ -25,7 +25,7 @@ WATCH = """() => {
   window.sent = 0; window.frames = [];
   const turns = () => document.querySelectorAll('#conversation .user-row').length;
   let before = 0;
-  document.addEventListener('keydown', event => {
+  window.addEventListener('keydown', event => {  // before the page hears of it
     if (event.key === 'Enter') { sent = performance.now(); before = turns(); frames.length = 0; }
   }, true);
   let isDue = false;

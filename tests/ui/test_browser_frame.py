@@ -168,6 +168,32 @@ def test_keys_ask_stop_and_open_the_tabs(visit, look):
     expect(tab.locator(BOX)).to_be_visible()
 
 
+# Presses Enter in the box as a keyboard or an input method does, and waits for no frame, timer or message: how often
+# the page has asked by then.
+ENTER = """async how => {
+  const real = window.fetch, asked = [];
+  window.fetch = (...it) => { asked.push(String(it[0])); return real(...it); };
+  const box = document.querySelector('#message textarea');
+  box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true, cancelable: true, ...how}));
+  for (let turn = 0; turn < 500; turn++) await null;
+  window.fetch = real;
+  return asked.filter(url => url.includes('/run/predict')).length;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("how", "asked"),
+    [({}, 1), ({"isComposing": True}, 0), ({"keyCode": 229}, 0), ({"shiftKey": True}, 0), ({"repeat": True}, 0)],
+    ids=["plain", "composing", "composed", "new line", "held"],
+)
+def test_enter_sends_before_the_next_frame_and_not_where_it_takes_a_word_or_begins_a_line(visit, how, asked):
+    tab = visit()
+    tab.fill(BOX, "狗")
+    assert tab.evaluate(ENTER, how) == asked
+    expect(tab.locator("#conversation .user-row")).to_have_count(asked)
+    expect(tab.locator(BOX)).to_have_value("" if asked else "狗")
+
+
 # --- first sight
 
 

@@ -9,7 +9,7 @@ from wording import SAY
 
 from demo.ui.conversation import Conversation
 from demo.ui.handlers import chat
-from demo.ui.transcript import messages
+from demo.ui.transcript import Transcript
 
 
 @pytest.fixture
@@ -52,5 +52,5 @@ def test_boxes_in_two_pictures_are_drawn_on_a_copy_of_each(ask):
     turn = conversation.last
     assert [region.picture for region in turn.regions] == [0, 1]
     assert [size_of(path) for path in (turn.drawn, *turn.also_drawn)] == [(320, 200), (100, 50)]
-    shown = [part for part in messages(SAY, conversation)[1]["content"] if isinstance(part, dict)]
+    shown = [part for part in Transcript().messages(SAY, conversation)[1]["content"] if isinstance(part, dict)]
     assert [part["alt_text"].rpartition(": ")[2] for part in shown] == ["dog", "cat"]

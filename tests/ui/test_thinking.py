@@ -9,7 +9,7 @@ from demo.reasoning import THINK
 from demo.ui.conversation import Conversation
 from demo.ui.handlers import api, chat, looking
 from demo.ui.thinking import Thinker, Thought, pending, thought_markdown
-from demo.ui.transcript import messages
+from demo.ui.transcript import Transcript
 
 THOUGHT = "Let me look: perhaps [[000,000,999,999]]. Let me"
 
@@ -64,7 +64,7 @@ def test_a_turn_keeps_thought_and_answer_apart_and_draws_the_answers_box_only(ma
     assert turn.answer == "the dog [[100,200,300,400]]"
     assert [(region.box.x0, region.box.y1) for region in turn.regions] == [(32, 80)]
     assert all("think>" not in step.last.answer for step in steps)
-    thought, answer, *_ = messages(SAY, steps[-1])[1]["content"]
+    thought, answer, *_ = Transcript().messages(SAY, steps[-1])[1]["content"]
     assert "Thought for" in thought
     assert "dog" in answer
 

@@ -19,6 +19,7 @@ from demo.ui.labels import block, label
 from demo.ui.record import Record
 from demo.ui.stops import Stops
 from demo.ui.tasks import Task, tasks_for
+from demo.ui.transcript import Transcript
 from demo.ui.widgets import SamplingControls, example_buttons, guarded, message_input, sampling_controls
 
 QUEUE_S = 1.0  # how often somebody who waits is told how many come before
@@ -29,6 +30,7 @@ class Visitor:
     """What the server remembers of one tab. Changed in place by that tab's events."""
 
     record: Record[Conversation] = field(default_factory=lambda: Record(Conversation()))
+    transcript: Transcript = field(default_factory=Transcript)
     token: str = ""  # under which the conversation is found after a reload
     editing: int | None = None  # the index of the question whose new version is in the box
     set_aside: Draft = field(default_factory=Draft)  # what was in the box before

@@ -25,7 +25,6 @@ from demo.ui.language import Texts
 from demo.ui.line import Line
 from demo.ui.shelf import Shelf
 from demo.ui.tabs.chat import ChatTab, Visitor
-from demo.ui.transcript import messages
 from demo.ui.widgets import not_taken
 
 Box = dict[str, Any] | None  # what gr.MultimodalTextbox has
@@ -201,7 +200,7 @@ class Events:
             return visitor.conversation
 
     def _grown(self, say: Texts, visitor: Visitor) -> list[Any]:
-        return [visitor, messages(say, self._kept(visitor))]
+        return [visitor, visitor.transcript.messages(say, self._kept(visitor))]
 
     def _skipped(self) -> list[Any]:
         return [gr.skip()] * len(self.tab.outputs)
@@ -223,7 +222,7 @@ class Events:
             said = markup.line(say("chat.editing", number=editing + 1), "remark")
         return [
             visitor,
-            messages(say, conversation),
+            visitor.transcript.messages(say, conversation),
             gr.update(submit_btn=not is_open, stop_btn=is_open, **value),
             said,
             gr.Timer(active=visitor.stops.phase == "asked" and visitor.begun is None),
