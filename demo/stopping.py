@@ -1,13 +1,16 @@
 """The wish that the process ends: SIGINT and SIGTERM, told to the main thread. Seconds end in ``_s``.
 
-Owns both signals' handlers. They run in the main thread between any two of its steps, also in the middle of a wait, so
-they may take no lock that the wait holds: `threading.Event` would, and the process hang.
+Owns both signals' handlers and the wakeup descriptor. Python runs handlers in the main thread, between any two of
+its steps, but the system may give a signal to any thread: a wait for a lock would sleep on, and the process not end. A
+byte that the signal itself writes ends this wait, whichever thread was hit, and however shortly before it began.
 """
 
 from __future__ import annotations
 
+import select
 import signal
-from queue import Empty, SimpleQueue
+import socket
+import time
 
 
 class StopSignal:
@@ -15,18 +18,21 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._is_asked = False
-        self._asked: SimpleQueue[int] = SimpleQueue()  # its `put` may interrupt its `get`
+        self._woken, self._waking = socket.socketpair()
+        self._waking.setblocking(False)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the process is to end; waits for it so long."""
-        if self._is_asked:
-            return True
-        try:
-            self._asked.get(timeout=timeout_s)
-        except Empty:
-            return self._is_asked
+        end_s = time.monotonic() + timeout_s
+        while not self._is_asked:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            if select.select([self._woken], [], [], left_s)[0]:
+                self._woken.recv(1)  # by now Python knows of the signal, and has run its handler before the next step
         return True
 
     def _ask(self, number: int, _: object) -> None:
@@ -34,4 +40,3 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._is_asked = True
-        self._asked.put(number)

@@ -28,6 +28,17 @@ while not stop.wait(1e-6):
 print("asked", flush=True)
 time.sleep(60)
 """
+# The system may hand a signal to any thread
+ELSEWHERE = """
+import signal, threading
+from demo.stopping import StopSignal
+stop, is_hit = StopSignal(), threading.Event()
+other = threading.Thread(target=is_hit.wait)
+other.start()
+threading.Timer(0.5, signal.pthread_kill, (other.ident, signal.SIGTERM)).start()
+assert stop.wait(60)
+is_hit.set()
+"""
 
 
 def started(program):
@@ -45,6 +56,15 @@ def test_no_moment_is_a_wrong_one_for_a_signal():
         assert (process.wait(10), process.stderr.read()) == (0, b"")
     finally:
         watch.cancel()
+        process.kill()
+        process.communicate()
+
+
+def test_a_signal_that_another_thread_was_given_ends_the_wait():
+    process = started(ELSEWHERE)
+    try:
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
+    finally:
         process.kill()
         process.communicate()
 
