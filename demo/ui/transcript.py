@@ -28,6 +28,8 @@ def welcome_html(say: Texts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShownTurn:
+    """A turn, the language it was shown in, and what was made of it."""
+
     say: Texts
     turn: Turn
     messages: Messages  # question and answer
